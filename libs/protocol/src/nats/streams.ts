@@ -1,0 +1,115 @@
+/**
+ * The streams, bucket and object store as data, and how they are made to exist (design §3).
+ */
+import { DiscardPolicy, JetStreamApiError, RetentionPolicy, StorageType, type StreamConfig } from "@nats-io/jetstream";
+import { Kvm } from "@nats-io/kv";
+import { Objm } from "@nats-io/obj";
+import {
+  BODIES_STORE_BYTES_MAX,
+  BODY_OBJECT_AGE_MAX_MS,
+  CALLS_STREAM_BYTES_MAX,
+  CALLS_STREAM_MSGS_MAX,
+  DEAD_AGE_MAX_MS,
+  DEAD_STREAM_BYTES_MAX,
+  OUTCOME_AGE_MAX_MS,
+  OUTCOMES_STREAM_BYTES_MAX,
+} from "../limits.ts";
+import { BODIES_STORE, CALLS_STREAM, DEAD_STREAM, OUTCOMES_STREAM, POOLS_BUCKET, subjects } from "../subjects.ts";
+import type { Bus } from "./bus.ts";
+
+const NANOS_PER_MS = 1_000_000;
+/** JetStream refuses these when another client changes the stream at the same time. */
+const UPDATE_TRIES_MAX = 20;
+
+export interface StreamOptions {
+  /** 1 survives process deaths; 3 with `sync_interval: always` survives power loss too. */
+  replicas: number;
+}
+
+/** A call leaves it only by an ack. Its subjects are added pool by pool, so that a publish to an unknown pool is refused. */
+export const callsStream = {
+  name: CALLS_STREAM,
+  retention: RetentionPolicy.Workqueue,
+  storage: StorageType.File,
+  max_msgs_per_subject: 1,
+  discard: DiscardPolicy.New,
+  // Without it a second publish to an id would replace the first.
+  discard_new_per_subject: true,
+  max_msgs: CALLS_STREAM_MSGS_MAX,
+  max_bytes: CALLS_STREAM_BYTES_MAX,
+  allow_direct: true,
+  duplicate_window: 2 * 60_000 * NANOS_PER_MS,
+} satisfies Partial<StreamConfig>;
+
+export const outcomesStream = {
+  name: OUTCOMES_STREAM,
+  subjects: ["autellix.outcomes.*.*.*"],
+  retention: RetentionPolicy.Limits,
+  storage: StorageType.File,
+  max_msgs_per_subject: 1,
+  max_age: OUTCOME_AGE_MAX_MS * NANOS_PER_MS,
+  max_bytes: OUTCOMES_STREAM_BYTES_MAX,
+  discard: DiscardPolicy.New,
+  allow_direct: true,
+} satisfies Partial<StreamConfig>;
+
+export const deadStream = {
+  name: DEAD_STREAM,
+  subjects: ["autellix.dead.*.*.*"],
+  retention: RetentionPolicy.Limits,
+  storage: StorageType.File,
+  max_msgs_per_subject: 1,
+  max_age: DEAD_AGE_MAX_MS * NANOS_PER_MS,
+  max_bytes: DEAD_STREAM_BYTES_MAX,
+  discard: DiscardPolicy.Old,
+  allow_direct: true,
+} satisfies Partial<StreamConfig>;
+
+/** Makes streams, bucket and store exist, and the pool's subject part of CALLS. Idempotent, safe in parallel. */
+export async function ensurePool(bus: Bus, pool: string, { replicas }: StreamOptions = { replicas: 1 }): Promise<void> {
+  for (const stream of [outcomesStream, deadStream]) await addIfMissing(bus, { ...stream, num_replicas: replicas });
+  await addPoolSubject(bus, subjects.callsOfPool(pool), replicas);
+  await new Kvm(bus.js).create(POOLS_BUCKET, { history: 1, replicas, markerTTL: 60_000 });
+  await new Objm(bus.js).create(BODIES_STORE, {
+    replicas,
+    ttl: BODY_OBJECT_AGE_MAX_MS * NANOS_PER_MS,
+    max_bytes: BODIES_STORE_BYTES_MAX,
+  });
+}
+
+async function addIfMissing(bus: Bus, config: Partial<StreamConfig> & { name: string }): Promise<void> {
+  if ((await streamConfig(bus, config.name)) !== undefined) return;
+  try {
+    await bus.jsm.streams.add(config);
+  } catch (error) {
+    // Somebody else made it meanwhile, with the same or with an operator's settings: both are fine.
+    if ((await streamConfig(bus, config.name)) === undefined) throw error;
+  }
+}
+
+async function addPoolSubject(bus: Bus, subject: string, replicas: number): Promise<void> {
+  let lastError: unknown;
+  for (let attempt = 0; attempt < UPDATE_TRIES_MAX; attempt++) {
+    const config = await streamConfig(bus, CALLS_STREAM);
+    if (config?.subjects.includes(subject)) return;
+    try {
+      if (config === undefined)
+        await bus.jsm.streams.add({ ...callsStream, num_replicas: replicas, subjects: [subject] });
+      else await bus.jsm.streams.update(CALLS_STREAM, { ...config, subjects: [...config.subjects, subject] });
+    } catch (error) {
+      lastError = error;
+    }
+    // Two pools that start together can overwrite each other's list: look again before going on.
+    await new Promise((resolve) => setTimeout(resolve, 20 + 30 * attempt));
+  }
+  throw lastError;
+}
+
+async function streamConfig(bus: Bus, name: string): Promise<StreamConfig | undefined> {
+  try {
+    return (await bus.jsm.streams.info(name)).config;
+  } catch (error) {
+    if (error instanceof JetStreamApiError && error.code === 10059) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,29 @@
+import { defineConfig } from "vitest/config";
+
+/** Seconds that one test may take before it is a failure; real engines on 2 busy cores are slow. */
+const INTEGRATION_TIMEOUT_MS = 120_000;
+
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        test: {
+          name: "unit",
+          include: ["libs/*/test/**/*.test.ts", "services/*/test/**/*.test.ts", "load-tests/test/**/*.test.ts", "test/**/*.test.ts"],
+          exclude: ["**/*.integration.test.ts", "**/*.cluster.test.ts", "**/node_modules/**"],
+        },
+      },
+      {
+        test: {
+          name: "integration",
+          include: ["**/*.integration.test.ts"],
+          exclude: ["**/node_modules/**"],
+          testTimeout: INTEGRATION_TIMEOUT_MS,
+          hookTimeout: INTEGRATION_TIMEOUT_MS,
+          // Two cores: files that start servers and models side by side only slow each other down.
+          fileParallelism: false,
+        },
+      },
+    ],
+  },
+});
