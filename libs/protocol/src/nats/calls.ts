@@ -6,11 +6,10 @@ import {
   type ConsumerMessages,
   DeliverPolicy,
   JetStreamApiError,
-  JetStreamNotEnabled,
   type JsMsg,
   type StoredMsg,
 } from "@nats-io/jetstream";
-import { headers as natsHeaders } from "@nats-io/transport-node";
+import { headers as natsHeaders, RequestError } from "@nats-io/transport-node";
 import { AutellixError } from "../errors.ts";
 import { PAYLOAD_HEADROOM_BYTES } from "../limits.ts";
 import { headers } from "../records.ts";
@@ -80,8 +79,9 @@ function refusalOf(error: unknown): PublishResult | undefined {
   if (error instanceof JetStreamApiError && error.code === STORE_FAILED) {
     return /per subject/.test(error.message) ? { kind: "exists" } : { kind: "full" };
   }
-  // The client's word for "no stream listens on this subject".
-  if (error instanceof JetStreamNotEnabled) return { kind: "unknown_pool" };
+  // "JetStream not enabled" is the client's word for: no stream listens on this subject.
+  const cause = error instanceof Error ? error.cause : undefined;
+  if (cause instanceof RequestError && cause.isNoResponders()) return { kind: "unknown_pool" };
   return undefined;
 }
 
