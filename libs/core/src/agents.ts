@@ -1,0 +1,164 @@
+/** What engines say and what becomes of them: joined, reported, lost; and the attempts that a loss begins. */
+import { nextAttempt } from "./attempts.ts";
+import type { Call } from "./call.ts";
+import type { EngineReport, Input, LossCause, MarkerCause, ReportedCall } from "./contract.ts";
+import { finishCall } from "./endings.ts";
+import type { Engine } from "./engine.ts";
+import { byRank } from "./queues.ts";
+import type { State } from "./state.ts";
+
+type Of<K extends Input["kind"]> = Extract<Input, { kind: K }>;
+
+export function engineJoined(state: State, { at, engine: id, incarnation, capacity }: Of<"engineJoined">): void {
+  const known = state.engines.get(id);
+  if (known?.incarnation === incarnation) return;
+  // A changed incarnation is engine lost + engine joined at once, however short the silence (design §4).
+  if (known) engineLost(state, { kind: "engineLost", at, engine: id, cause: "crash" });
+  const engine = state.newEngine(id, incarnation, capacity);
+  // Who waits and has not started anywhere is bound afresh, so that a new engine shares the queue at once.
+  const waiting = state.unbound.takeAll();
+  for (const other of state.engines.values()) {
+    const movable = [...other.queues.walk()].filter((call) => !call.planned);
+    for (const call of movable) state.unqueue(call);
+    waiting.push(...movable);
+    state.wantPlan(other);
+  }
+  state.requeueAll(waiting);
+  state.wantPlan(engine);
+}
+
+export function engineSuspected(state: State, { engine: id, suspected }: Of<"engineSuspected">): void {
+  const engine = state.engines.get(id);
+  if (engine) engine.accepting = !suspected;
+}
+
+/** Its calls go back to their places: those that it may hold after a marker, the others at once. */
+export function engineLost(state: State, { at, engine: id, cause }: Of<"engineLost">): void {
+  const engine = state.engines.get(id);
+  if (!engine) return;
+  state.engines.delete(id);
+  state.planDue.delete(engine);
+  const suspects = cause === "crash" ? suspectsOf(engine) : new Set<Call>();
+  const started = [...engine.started].sort(byRank);
+  const untouched = engine.queues.takeAll().filter((call) => !engine.started.has(call));
+  state.requeueAll(untouched);
+  for (const call of started) {
+    if (suspects.has(call)) call.crashes++;
+    nextAttempt(state, call, markerCause(cause), at);
+  }
+}
+
+function markerCause(cause: LossCause): MarkerCause {
+  return cause === "crash" ? "crash" : "engine_lost";
+}
+
+/**
+ * Who is charged with a crash: the suspect in the batch, if there was one; else every call of the batch becomes a
+ * suspect (design §4, Poison).
+ */
+function suspectsOf(engine: Engine): Set<Call> {
+  const running = engine.run.filter((call) => call.held && engine.started.has(call));
+  const known = running.filter((call) => call.crashes > 0);
+  return new Set(known.length > 0 ? known : running);
+}
+
+/** A report is whole-state: it may be lost or repeated, and an older one is ignored. */
+export function reported(state: State, { at, report }: Of<"reported">): void {
+  const engine = state.engines.get(report.engine);
+  if (!engine || engine.incarnation !== report.incarnation || report.number <= engine.reportSeen) return;
+  engine.reportSeen = report.number;
+  if (!state.leading) {
+    rememberEarly(state, engine, report);
+    return;
+  }
+  account(state, engine, report);
+  for (const finished of report.finished) {
+    const call = state.calls.get(finished.call);
+    if (call && call.attempt >= finished.attempt) finishCall(state, call, finished, at);
+  }
+  for (const { call, attempt } of report.fenced) answerFenced(state, engine, state.calls.get(call), { call, attempt });
+  engine.answerDue ||=
+    report.finished.length > 0 ||
+    report.fenced.length > 0 ||
+    (report.planNumber < engine.planNumber && at - engine.planSentAt >= state.config.planResendMs);
+  state.wantPlan(engine);
+}
+
+function rememberEarly(state: State, engine: Engine, report: EngineReport): void {
+  for (const [id, early] of state.reportedEarly) {
+    if (early.engine.id === engine.id && !early.finished) state.reportedEarly.delete(id);
+  }
+  for (const call of report.calls) state.reportedEarly.set(call.call, { engine, reported: call });
+  for (const finished of report.finished) state.reportedEarly.set(finished.call, { engine, finished });
+}
+
+/** Algorithm 1, step 2: charge service, then demote calls whose quantum is used up, in queue order. */
+function account(state: State, engine: Engine, report: EngineReport): void {
+  const seen = new Set<Call>();
+  const demoted: Call[] = [];
+  for (const reportedCall of report.calls) {
+    const call = state.calls.get(reportedCall.call);
+    if (!call || call.engine !== engine || call.attempt !== reportedCall.attempt) continue;
+    seen.add(call);
+    call.held = true;
+    if (charge(state, call, reportedCall)) demoted.push(call);
+  }
+  for (const call of demoted.sort(byRank)) demote(state, call);
+  if (report.planNumber < engine.planNumber) return;
+  // The agent applied the last plan and does not hold what was in it: it needs the details again.
+  for (const call of engine.started) {
+    if (!seen.has(call) && call.held && !report.finished.some((f) => f.call === call.id)) {
+      call.held = false;
+      engine.answerDue = true;
+    }
+  }
+}
+
+/** @returns whether its quantum is used up. */
+function charge(state: State, call: Call, { serviceMs, contextTokens }: ReportedCall): boolean {
+  const gainedMs = serviceMs - call.serviceMs;
+  if (gainedMs > 0) {
+    call.serviceMs = serviceMs;
+    call.quantumUsedMs += gainedMs;
+  }
+  if (contextTokens > 0) call.contextTokens = contextTokens;
+  const level = state.ladder[call.level];
+  return call.list !== undefined && level !== undefined && call.quantumUsedMs >= level.quantumMs;
+}
+
+/** To the tail of the next level with a fresh quantum; a call of QK stays there, with a fresh quantum. */
+function demote(state: State, call: Call): void {
+  call.quantumUsedMs = 0;
+  if (call.level >= state.ladder.length - 1 || !call.engine) return;
+  state.unqueue(call);
+  call.level++;
+  call.order = state.takeOrder();
+  call.engine.queues.at(call.level).push(call);
+}
+
+/**
+ * S4: an agent holds the result of an attempt that a newer marker superseded. While nobody was given the newer
+ * attempt, its fence goes to that agent and the result is written without a second run; else the result is dropped.
+ */
+function answerFenced(
+  state: State,
+  engine: Engine,
+  call: Call | undefined,
+  fenced: { call: Call["id"]; attempt: number },
+): void {
+  if (call?.stage === "settling" && call.engine === engine) {
+    engine.fences.push({ ...fenced, fence: call.fence });
+    return;
+  }
+  if (call?.stage !== "queued" || call.planned || call.mayHaveRun || call.attempt <= fenced.attempt) {
+    const undecided = call?.stage === "marking" || call?.mayHaveRun === true;
+    if (!undecided) engine.fences.push({ ...fenced, fence: null });
+    return;
+  }
+  state.unqueue(call);
+  call.stage = "settling";
+  call.engine = engine;
+  call.planned = true;
+  engine.started.add(call);
+  engine.fences.push({ ...fenced, fence: call.fence });
+}

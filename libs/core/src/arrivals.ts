@@ -1,0 +1,140 @@
+/** What comes in from outside: calls, programs, and the moment at which this leader begins to act. */
+import { closeCancelled } from "./attempts.ts";
+import type { Call } from "./call.ts";
+import type { ArrivedCall, CallRecord, Input } from "./contract.ts";
+import { finishCall, refuseEnded } from "./endings.ts";
+import type { Millis } from "./ids.ts";
+import { levelOf } from "./ladder.ts";
+import type { State } from "./state.ts";
+
+type Of<K extends Input["kind"]> = Extract<Input, { kind: K }>;
+
+/** Algorithm 1, step 1: a call inherits its program's attained service and enters the level that this service picks. */
+export function callArrived(state: State, { at, call: arrived, record }: Of<"callArrived">): void {
+  const known = state.calls.get(arrived.id);
+  if (known) {
+    // The stream holds one message per call: a new sequence means that the old one has left it.
+    known.seq = arrived.seq;
+    return;
+  }
+  const call = newCall(state, arrived, at);
+  state.calls.set(call.id, call);
+  call.program.threads.add(call);
+  call.program.lastArrivalAt = at;
+  state.deadlines.push(call.deadlineAt, call);
+  if (!state.leading) {
+    gather(call, record);
+    return;
+  }
+  const early = state.cancelMemory.get(call.id);
+  if (early && early.until >= at) {
+    state.cancelMemory.delete(call.id);
+    closeCancelled(state, call, early.cause, at);
+    return;
+  }
+  if (refuseEnded(state, call, at)) return;
+  state.enqueue(call);
+}
+
+function newCall(state: State, arrived: ArrivedCall, at: Millis): Call {
+  const program = state.table.open(arrived.program, at, arrived.alone);
+  const inheritedMs = state.config.policy.inherits(program);
+  return {
+    id: arrived.id,
+    seq: arrived.seq,
+    program,
+    arrivedAt: arrived.arrivedAt,
+    deadlineAt: arrived.deadlineAt,
+    stage: "gathered",
+    inheritedMs,
+    level: levelOf(state.ladder, inheritedMs),
+    order: 0,
+    quantumUsedMs: 0,
+    list: undefined,
+    previous: undefined,
+    next: undefined,
+    engine: undefined,
+    attempt: 1,
+    fence: 0,
+    planned: false,
+    held: false,
+    mayHaveRun: false,
+    serviceMs: 0,
+    servedMs: 0,
+    contextTokens: arrived.promptTokens,
+    crashes: 0,
+    cancel: undefined,
+  };
+}
+
+/** A call from before the take-over: nobody knows yet whether an agent runs it (design §4, Take-over). */
+function gather(call: Call, record: CallRecord | undefined): void {
+  call.mayHaveRun = true;
+  if (record?.kind === "terminal") call.stage = "closing";
+  if (record?.kind === "marker") {
+    call.attempt = record.attempt;
+    call.fence = record.seq;
+    call.crashes = record.crashes;
+  }
+}
+
+/**
+ * Every call read so far gets its place: ended → acked; reported → stays where it runs; else queued, with a marker
+ * before its next plan, since an earlier leader may have dispatched it.
+ */
+export function leaderStarted(state: State, { at }: Of<"leaderStarted">): void {
+  if (state.leading) throw new Error("the leader has started already");
+  state.leading = true;
+  for (const call of [...state.calls.values()].sort((a, b) => a.seq - b.seq)) {
+    const early = state.reportedEarly.get(call.id);
+    if (early?.finished) finishCall(state, call, early.finished, at);
+    else if (call.stage === "closing") state.settle(call);
+    else if (early?.reported && early.reported.attempt >= call.attempt)
+      adopt(state, call, early.engine, early.reported);
+    else if (!refuseEnded(state, call, at)) state.enqueue(call);
+  }
+  state.reportedEarly.clear();
+  for (const engine of state.engines.values()) state.wantPlan(engine);
+}
+
+/** The call goes on where it is: its agent reported it. */
+function adopt(
+  state: State,
+  call: Call,
+  engine: NonNullable<Call["engine"]>,
+  reported: { attempt: number; serviceMs: Millis; contextTokens: number },
+): void {
+  call.order = state.takeOrder();
+  call.stage = "queued";
+  call.engine = engine;
+  call.attempt = reported.attempt;
+  call.planned = true;
+  call.held = true;
+  call.mayHaveRun = false;
+  call.serviceMs = reported.serviceMs;
+  if (reported.contextTokens > 0) call.contextTokens = reported.contextTokens;
+  engine.started.add(call);
+  engine.queues.at(call.level).push(call);
+}
+
+export function programStarted(state: State, { at, program, restored }: Of<"programStarted">): void {
+  if (restored) {
+    state.table.restore(restored);
+    return;
+  }
+  const isNew = !state.table.get(program);
+  const entry = state.table.open(program, at);
+  if (isNew) state.save(entry);
+}
+
+/** Later calls are refused; accepted ones finish, unless `cancel` (design §2, Program ended). */
+export function programEnded(
+  state: State,
+  { at, program, cancel }: Of<"programEnded">,
+  cancelCall: (call: Call) => void,
+): void {
+  const entry = state.table.open(program, at);
+  entry.endedAt ??= at;
+  state.save(entry);
+  if (cancel) for (const call of [...entry.threads]) cancelCall(call);
+}

@@ -1,0 +1,88 @@
+/** Attempts of a call, and its end without one: no attempt k ≥ 2 without its marker (S3). */
+import { type Call, waitedMs } from "./call.ts";
+import type { CancelCause, Input, MarkerCause } from "./contract.ts";
+import type { Millis } from "./ids.ts";
+import type { State } from "./state.ts";
+
+type Of<K extends Input["kind"]> = Extract<Input, { kind: K }>;
+
+/** Begins the next attempt of a call that an agent may hold: its marker first (S3). */
+export function nextAttempt(state: State, call: Call, cause: MarkerCause, at: Millis): void {
+  state.unqueue(call);
+  call.engine?.started.delete(call);
+  call.engine = undefined;
+  call.servedMs += call.serviceMs;
+  call.serviceMs = 0;
+  call.planned = false;
+  call.held = false;
+  call.mayHaveRun = false;
+  if (call.crashes >= state.config.attemptsCrashedMax) {
+    state.emit({ kind: "deadLetter", call: call.id, seq: call.seq, crashes: call.crashes });
+    closeCall(state, call, "dead", "dead", at);
+    return;
+  }
+  call.attempt++;
+  call.stage = "marking";
+  state.emit({
+    kind: "writeMarker",
+    call: call.id,
+    attempt: call.attempt,
+    expect: call.fence,
+    cause,
+    crashes: call.crashes,
+  });
+}
+
+export function markerWritten(state: State, { at, call: id, attempt, fence }: Of<"markerWritten">): void {
+  const call = state.calls.get(id);
+  if (call?.stage !== "marking" || call.attempt !== attempt) return;
+  call.fence = fence;
+  if (call.cancel !== undefined) {
+    closeCancelled(state, call, call.cancel, at);
+    return;
+  }
+  state.requeue(call);
+}
+
+/** Another marker, or none, is on the subject: written again, expecting what was read (S3). */
+export function markerRefused(state: State, { call: id, attempt, lastSeq }: Of<"markerRefused">): void {
+  const call = state.calls.get(id);
+  if (call?.stage !== "marking" || call.attempt !== attempt) return;
+  state.emit({ kind: "writeMarker", call: id, attempt, expect: lastSeq, cause: "take_over", crashes: call.crashes });
+}
+
+/** Ends a call that no agent holds: its terminal record is written by the scheduler. */
+export function closeCall(
+  state: State,
+  call: Call,
+  status: "cancelled" | "expired" | "failed" | "dead",
+  code: "cancelled" | "expired" | "program_ended" | "dead",
+  at: Millis,
+): void {
+  state.unqueue(call);
+  call.engine?.started.delete(call);
+  if (call.engine) state.wantPlan(call.engine);
+  call.engine = undefined;
+  call.stage = "closing";
+  state.emit({
+    kind: "writeOutcome",
+    call: call.id,
+    status,
+    code,
+    attempt: call.attempt,
+    fence: call.fence,
+    waitingMs: waitedMs(call, at),
+    serviceMs: call.servedMs + call.serviceMs,
+  });
+}
+
+/** A cancelled call ends as `cancelled`, or as `expired` when its deadline was the cause. */
+export function closeCancelled(state: State, call: Call, cause: CancelCause, at: Millis): void {
+  const status = cause === "deadline" ? "expired" : "cancelled";
+  closeCall(state, call, status, status, at);
+}
+
+/** Waiting as a plan tells it to the agent. */
+export function dispatchOf(call: Call, at: Millis): { seq: number; fence: number; waitedMs: Millis; servedMs: Millis } {
+  return { seq: call.seq, fence: call.fence, waitedMs: waitedMs(call, at), servedMs: call.servedMs };
+}
