@@ -1,1 +1,5 @@
-export {};
+export { type AutellixFetchOptions, autellixFetch } from "./fetch.ts";
+export { type Program, type ProgramOptions, program } from "./program.ts";
+export { type ConnectOptions, connect, QueueConnection } from "./queue.ts";
+export { type Submission, type SubmitEvent, type SubmitOptions, submit } from "./submit.ts";
+export type { CallBody, CallOutcome, CallStatus, ChatMessage, Chunk, Completion, Extension, Usage } from "./types.ts";

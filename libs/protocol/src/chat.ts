@@ -7,32 +7,36 @@ import { validate } from "./codec.ts";
 import { AutellixError } from "./errors.ts";
 
 export const STOP_SEQUENCES_MAX = 4;
+/** An agent holds text back that could begin a stop sequence, and compares with each token. */
+export const STOP_SEQUENCE_CHARS_MAX = 1_000;
 export const MESSAGES_MAX = 10_000;
 
-const textPart = z.object({ type: z.literal("text"), text: z.string() });
-const content = z.union([z.string(), z.array(textPart).min(1)]);
+const content = z.union([z.string(), z.array(z.object({ type: z.literal("text"), text: z.string() })).min(1)]);
+const name = z.string().nullish();
 
 const message = z.discriminatedUnion("role", [
-  z.object({ role: z.literal("system"), content, name: z.string().optional() }),
-  z.object({ role: z.literal("developer"), content, name: z.string().optional() }),
-  z.object({ role: z.literal("user"), content, name: z.string().optional() }),
-  z.object({ role: z.literal("assistant"), content: content.nullish(), name: z.string().optional() }),
+  z.object({ role: z.literal("system"), content, name }),
+  z.object({ role: z.literal("developer"), content, name }),
+  z.object({ role: z.literal("user"), content, name }),
+  z.object({ role: z.literal("assistant"), content: content.nullish(), name }),
 ]);
+
+const stopSequence = z.string().max(STOP_SEQUENCE_CHARS_MAX);
 
 const optional = <T extends z.ZodType>(schema: T) => schema.nullish();
 
-const body = z.looseObject({
+const body = z.object({
   model: z.string().min(1).optional(),
   messages: z.array(message).min(1, "must have at least one message").max(MESSAGES_MAX),
   stream: optional(z.boolean()),
-  stream_options: optional(z.object({ include_usage: optional(z.boolean()) }).loose()),
+  stream_options: optional(z.object({ include_usage: optional(z.boolean()) })),
   n: optional(z.int()),
   max_tokens: optional(z.int().positive()),
   max_completion_tokens: optional(z.int().positive()),
   temperature: optional(z.number().min(0).max(2)),
   top_p: optional(z.number().gt(0).max(1)),
   seed: optional(z.int()),
-  stop: optional(z.union([z.string(), z.array(z.string()).max(STOP_SEQUENCES_MAX)])),
+  stop: optional(z.union([stopSequence, z.array(stopSequence).max(STOP_SEQUENCES_MAX)])),
   metadata: optional(z.record(z.string(), z.unknown())),
 });
 
@@ -48,21 +52,30 @@ const IGNORED = new Set([
 ]);
 const SERVED = new Set(Object.keys(body.shape));
 
-/** Neutral values of parameters that are not served: the answer is the same with and without them. */
-const NEUTRAL: Record<string, (value: unknown) => boolean> = {
-  frequency_penalty: (v) => v === 0,
-  presence_penalty: (v) => v === 0,
-  logprobs: (v) => v === false,
-  top_logprobs: (v) => v === 0,
-  logit_bias: (v) => typeof v === "object" && v !== null && Object.keys(v).length === 0,
-  response_format: (v) => typeof v === "object" && v !== null && (v as { type?: unknown }).type === "text",
-  tools: (v) => Array.isArray(v) && v.length === 0,
-  tool_choice: (v) => v === "none" || v === "auto",
-  parallel_tool_calls: (v) => typeof v === "boolean",
-  functions: (v) => Array.isArray(v) && v.length === 0,
-  function_call: (v) => v === "none" || v === "auto",
-  modalities: (v) => Array.isArray(v) && v.length === 1 && v[0] === "text",
-};
+/**
+ * Neutral values of parameters that are not served: the answer is the same with and without them. A map, because a
+ * plain object also has the keys `constructor` and `toString`.
+ */
+const NEUTRAL = new Map<string, (value: unknown) => boolean>([
+  ["frequency_penalty", (v) => v === 0],
+  ["presence_penalty", (v) => v === 0],
+  ["logprobs", (v) => v === false],
+  ["top_logprobs", (v) => v === 0],
+  ["logit_bias", (v) => isObject(v) && Object.keys(v).length === 0],
+  ["response_format", (v) => isObject(v) && v.type === "text"],
+  ["tools", isEmptyList],
+  ["tool_choice", (v) => v === "none" || v === "auto"],
+  ["parallel_tool_calls", (v) => typeof v === "boolean"],
+  ["functions", isEmptyList],
+  ["function_call", (v) => v === "none" || v === "auto"],
+  ["modalities", (v) => Array.isArray(v) && v.length === 1 && v[0] === "text"],
+]);
+
+/** Valid in OpenAI's API, but not served: refused as such, not as a wrong value. */
+const ROLES_NOT_SERVED = new Set(["tool", "function"]);
+const PARTS_NOT_SERVED = new Set(["image_url", "input_audio", "file", "refusal"]);
+/** Fields of a message that say more than its text; empty ones come with every answer that is sent back. */
+const MESSAGE_FIELDS_NOT_SERVED = ["tool_calls", "function_call", "audio", "refusal"];
 
 export interface ChatMessage {
   role: "system" | "user" | "assistant";
@@ -93,18 +106,15 @@ export function parseChat(value: unknown): ChatCall {
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     throw new AutellixError("invalid_request", "the body must be an object");
   }
+  refuseMessagesNotServed((value as { messages?: unknown }).messages);
   const parsed = validate(body, value);
   for (const [key, given] of Object.entries(value)) {
     if (SERVED.has(key) || IGNORED.has(key) || given === null || given === undefined) continue;
-    if (NEUTRAL[key]?.(given)) continue;
-    throw new AutellixError(
-      "unsupported_parameter",
-      `${key} is not supported${key in NEUTRAL ? " at this value" : ""}`,
-      { param: key },
-    );
+    const isNeutral = NEUTRAL.get(key);
+    if (isNeutral?.(given)) continue;
+    throw unsupported(key.slice(0, PARAM_CHARS_MAX), isNeutral ? "is not supported at this value" : "is not supported");
   }
-  if (parsed.n != null && parsed.n !== 1)
-    throw new AutellixError("unsupported_parameter", "n must be 1", { param: "n" });
+  if (parsed.n != null && parsed.n !== 1) throw unsupported("n", "must be 1");
   return {
     model: parsed.model,
     messages: parsed.messages.map((m) => ({
@@ -119,6 +129,44 @@ export function parseChat(value: unknown): ChatCall {
     seed: parsed.seed ?? undefined,
     stop: (typeof parsed.stop === "string" ? [parsed.stop] : (parsed.stop ?? [])).filter((s) => s !== ""),
   };
+}
+
+/** Names what a newcomer most likely tries, before the schema would only call it a wrong value. */
+function refuseMessagesNotServed(messages: unknown): void {
+  if (!Array.isArray(messages)) return;
+  for (const [index, given] of messages.slice(0, MESSAGES_MAX).entries()) {
+    if (!isObject(given)) continue;
+    const field = `messages[${index}]`;
+    if (typeof given.role === "string" && ROLES_NOT_SERVED.has(given.role)) {
+      throw unsupported(`${field}.role`, `"${given.role}" is not supported; put a tool's result into a user message`);
+    }
+    for (const key of MESSAGE_FIELDS_NOT_SERVED) {
+      const value = given[key];
+      if (value != null && value !== "" && !isEmptyList(value))
+        throw unsupported(`${field}.${key}`, "is not supported");
+    }
+    if (!Array.isArray(given.content)) continue;
+    for (const [at, part] of given.content.entries()) {
+      const type = isObject(part) ? part.type : undefined;
+      if (typeof type === "string" && PARTS_NOT_SERVED.has(type)) {
+        throw unsupported(`${field}.content[${at}].type`, `"${type}" is not supported; only text is`);
+      }
+    }
+  }
+}
+
+const PARAM_CHARS_MAX = 100;
+
+function unsupported(param: string, text: string): AutellixError {
+  return new AutellixError("unsupported_parameter", `${param} ${text}`, { param });
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function isEmptyList(value: unknown): boolean {
+  return Array.isArray(value) && value.length === 0;
 }
 
 function textOf(value: z.infer<typeof content> | null | undefined): string {

@@ -5,9 +5,12 @@
 import { Packr } from "msgpackr";
 import type { z } from "zod";
 import { AutellixError } from "./errors.ts";
+import { clearest, fieldName, sentence } from "./issues.ts";
 
 // No records and no structure cache: bytes stay decodable by any msgpack library and by later versions.
-const packr = new Packr({ useRecords: false, variableMapSize: true });
+// A whole number stays a number whatever width its sender chose; never a BigInt; schemas refuse those beyond 2^53.
+const packr = new Packr({ useRecords: false, variableMapSize: true, int64AsType: "number" });
+const utf8 = new TextDecoder("utf-8", { fatal: true });
 
 export type Encoding = "msgpack" | "json";
 
@@ -24,12 +27,15 @@ export function encodingOf(bytes: Uint8Array): Encoding {
   return "json";
 }
 
-/** @throws AutellixError `invalid_json` when the bytes are neither. */
+/**
+ * @throws AutellixError `invalid_json` when the bytes are neither. It has no `cause`: the parsers' own messages quote
+ * the text that they stumble over, and that may be a prompt (S12).
+ */
 export function decode(bytes: Uint8Array): unknown {
   try {
-    return encodingOf(bytes) === "json" ? JSON.parse(Buffer.from(bytes).toString("utf8")) : packr.unpack(bytes);
-  } catch (cause) {
-    throw new AutellixError("invalid_json", undefined, { cause });
+    return encodingOf(bytes) === "json" ? JSON.parse(utf8.decode(bytes)) : packr.unpack(bytes);
+  } catch {
+    throw new AutellixError("invalid_json");
   }
 }
 
@@ -41,13 +47,14 @@ export function decodeAs<S extends z.ZodType>(schema: S, bytes: Uint8Array): z.o
   return validate(schema, decode(bytes));
 }
 
-/** @throws AutellixError `invalid_request` with the first field at fault. */
+/** @throws AutellixError `invalid_request` with the first field at fault (`messages[0].role: is required`). */
 export function validate<S extends z.ZodType>(schema: S, value: unknown): z.output<S> {
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0];
-  const param = issue?.path.join(".") ?? "";
-  throw new AutellixError("invalid_request", param ? `${param}: ${issue?.message}` : (issue?.message ?? "invalid"), {
-    param,
-  });
+  const first = parsed.error.issues[0];
+  if (!first) throw new AutellixError("invalid_request");
+  const issue = clearest(first);
+  const param = fieldName(issue.path);
+  const text = sentence(issue);
+  throw new AutellixError("invalid_request", param ? `${param}: ${text}` : text, param ? { param } : {});
 }

@@ -64,22 +64,28 @@ export function headFields(head: RecordHead): Record<string, string> {
   return { ...common, [headers.status]: head.status, ...(head.code ? { [headers.code]: head.code } : {}) };
 }
 
+/** Digits only: `Number("")` is 0 and `Number("0x10")` is 16, and neither was written by us. */
+const digits = z
+  .string()
+  .regex(/^\d{1,15}$/)
+  .transform(Number);
+
 const headSchema = z.discriminatedUnion("kind", [
   z.object({
     kind: z.literal("outcome"),
     status: terminalStatusSchema,
     code: errorCodeSchema.optional(),
-    attempt: z.coerce.number().int().nonnegative(),
-    epoch: z.coerce.number().int().nonnegative(),
+    attempt: digits,
+    epoch: digits,
     engine: z.string(),
   }),
   z.object({
     kind: z.literal("marker"),
-    attempt: z.coerce.number().int().positive(),
-    epoch: z.coerce.number().int().nonnegative(),
+    attempt: digits.refine((n) => n > 0),
+    epoch: digits,
     engine: z.string(),
     cause: z.enum(markerCauses),
-    crashes: z.coerce.number().int().nonnegative(),
+    crashes: digits,
   }),
 ]);
 

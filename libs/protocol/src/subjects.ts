@@ -42,6 +42,9 @@ export const keys = {
   enginesOfPool: (pool: string) => `engine.${pool}.*`,
   program: (pool: string, tenant: string, program: string) => `program.${pool}.${tenant}.${toToken(program)}`,
   programsOfPool: (pool: string) => `program.${pool}.*.*`,
+  /** Written once per pool: from these keys the subjects of CALLS are made. */
+  pool: (pool: string) => `pool.${pool}`,
+  pools: "pool.*",
   model: (name: string) => `model.${toToken(name)}`,
   models: "model.*",
 } as const;
@@ -70,8 +73,11 @@ export function isValidAddress({ pool, tenant, callId }: CallAddress): boolean {
 }
 
 const FRONTEND_REPLY = /^autellix\.tokens\.([A-Za-z0-9_-]{1,64})$/;
-/** An inbox token may hold any character that NATS allows, but no wildcard, no space and no control character. */
-const INBOX_REPLY = /^_INBOX(\.[!-)+-=?-~]+)+$/;
+/**
+ * An inbox token may hold any character that NATS allows, but no wildcard, no space and no control character. The
+ * class must leave out the dot: with it, this pattern takes exponential time on a hostile subject.
+ */
+const INBOX_REPLY = /^_INBOX(?:\.[!-)+\-/-=?-~]+)+$/;
 const REPLY_LENGTH_MAX = 256;
 
 export type ReplyTarget = { kind: "frontend"; frontend: string } | { kind: "inbox"; subject: string };
@@ -84,6 +90,6 @@ export function parseReply(subject: string): ReplyTarget | undefined {
   if (subject.length > REPLY_LENGTH_MAX) return undefined;
   const frontend = FRONTEND_REPLY.exec(subject)?.[1];
   if (frontend) return { kind: "frontend", frontend };
-  if (INBOX_REPLY.test(subject) && !subject.includes("..")) return { kind: "inbox", subject };
+  if (INBOX_REPLY.test(subject)) return { kind: "inbox", subject };
   return undefined;
 }

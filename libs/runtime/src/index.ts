@@ -1,3 +1,4 @@
 export * from "./config.ts";
 export * from "./logger.ts";
+export * from "./parts/index.ts";
 export * from "./service.ts";

@@ -10,6 +10,11 @@ import { BODY_BYTES_MAX } from "../limits.ts";
 import { BODIES_STORE } from "../subjects.ts";
 import type { Bus } from "./bus.ts";
 
+/** A result may be larger than any body: JSON escapes, usage, several choices. */
+const OBJECT_BYTES_MAX = 4 * BODY_BYTES_MAX;
+/** Longest wait for the next piece (128 KB) of an object. */
+const PIECE_TIMEOUT_MS = 5_000;
+
 const stores = new WeakMap<Bus, Promise<ObjectStore>>();
 
 function storeOf(bus: Bus): Promise<ObjectStore> {
@@ -29,15 +34,57 @@ export async function putBody(bus: Bus, bytes: Uint8Array): Promise<string> {
   return name;
 }
 
-/** @throws AutellixError `result_expired` when there is no such object, `body_too_large` above the limit. */
+/**
+ * @throws AutellixError `result_expired` when there is no such object, `body_too_large` above the limit,
+ * `queue_unavailable` when the store does not answer (try again).
+ */
 export async function getBody(bus: Bus, name: string): Promise<Uint8Array> {
-  const store = await storeOf(bus);
-  const info = await store.info(name);
-  if (!info || info.deleted) throw new AutellixError("result_expired", "the stored body is gone");
-  if (info.size > 4 * BODY_BYTES_MAX) throw new AutellixError("body_too_large");
-  const bytes = await store.getBlob(name);
-  if (!bytes) throw new AutellixError("result_expired", "the stored body is gone");
-  return bytes;
+  try {
+    const store = await storeOf(bus);
+    const info = await store.info(name);
+    if (!info || info.deleted) throw gone();
+    if (info.size > OBJECT_BYTES_MAX) throw new AutellixError("body_too_large");
+    const object = await store.get(name);
+    if (!object) throw gone();
+    // It also says, later, what the reader below throws first.
+    object.error.catch(() => undefined);
+    const bytes = await readAll(object.data, info.size);
+    if (bytes) return bytes;
+    const now = await store.info(name);
+    if (!now || now.deleted) throw gone();
+    throw new Error(`a piece of the object did not come within ${PIECE_TIMEOUT_MS} ms`);
+  } catch (cause) {
+    if (cause instanceof AutellixError) throw cause;
+    throw new AutellixError("queue_unavailable", "the stored body could not be read", { cause });
+  }
+}
+
+/** The client waits for ever for a piece that is gone (deleted meanwhile). @returns undefined when one did not come. */
+async function readAll(stream: ReadableStream<Uint8Array>, bytes: number): Promise<Uint8Array | undefined> {
+  const pieces: Uint8Array[] = [];
+  const reader = stream.getReader();
+  let timer: NodeJS.Timeout | undefined;
+  const late = Symbol("late");
+  try {
+    for (;;) {
+      const waited = new Promise<typeof late>((resolve) => {
+        timer = setTimeout(() => resolve(late), PIECE_TIMEOUT_MS);
+      });
+      const piece = await Promise.race([reader.read(), waited]);
+      clearTimeout(timer);
+      if (piece === late) return undefined;
+      if (piece.done) break;
+      pieces.push(piece.value);
+    }
+  } finally {
+    clearTimeout(timer);
+    await reader.cancel().catch(() => undefined); // nothing to cancel when it failed or ended by itself
+  }
+  return Buffer.concat(pieces, bytes);
+}
+
+function gone(): AutellixError {
+  return new AutellixError("result_expired", "the stored body is gone");
 }
 
 /** Idempotent; a body that could not be deleted ends with the store's age limit. @returns whether it is gone. */

@@ -1,17 +1,30 @@
 /**
- * One connection to NATS, with the settings that were measured to survive restarts, and the plain core messages.
- * A server that is too old is refused here: it would silently ignore TTLs and bring acked work back.
+ * One connection to NATS and the plain core messages on it.
  */
-import { type JetStreamClient, type JetStreamManager, jetstream, jetstreamManager } from "@nats-io/jetstream";
-import { connect, type Msg, type NatsConnection, type Subscription } from "@nats-io/transport-node";
+import { type JetStreamClient, type JetStreamManager, jetstream } from "@nats-io/jetstream";
+import {
+  type Msg,
+  type NatsConnection,
+  errors as natsErrors,
+  headers as natsHeaders,
+  type Status,
+  type Subscription,
+} from "@nats-io/transport-node";
 import type { z } from "zod";
 import { decodeAs, encode } from "../codec.ts";
 import { AutellixError } from "../errors.ts";
+import {
+  connectUntil,
+  JETSTREAM_TIMEOUT_MS,
+  jetStreamUntil,
+  refuseUnfit,
+  SERVER_VERSION_MIN,
+  text,
+  versionAtLeast,
+  withoutCredentials,
+} from "./connect.ts";
 
-/** Acked work came back after `kill -9` on 2.9 and 2.10; per-message TTLs came with 2.11. */
-export const SERVER_VERSION_MIN = "2.11.0";
-/** JetStream API level of 2.11. */
-export const API_LEVEL_MIN = 1;
+export { API_LEVEL_MIN, SERVER_VERSION_MIN, versionAtLeast } from "./connect.ts";
 
 export const REQUEST_TIMEOUT_MS = 2_000;
 
@@ -24,87 +37,109 @@ export interface Bus {
 }
 
 export interface BusOptions {
+  /** `nats://host:port`, optionally with `user:password@`; several servers of one cluster separated by commas. */
   url: string;
   /** Shown in the server's monitoring. */
   name: string;
   /** How long the first connection is tried before `openBus` gives up. */
   connectTimeoutMs?: number;
+  /** Told in one line, for a log: connection lost and back, errors of the server, answers that make no sense. */
+  onStatus?: (text: string) => void;
 }
 
-/** @throws AutellixError `queue_unavailable` when no server answers, or when it is too old or has no JetStream. */
-export async function openBus({ url, name, connectTimeoutMs = 20_000 }: BusOptions): Promise<Bus> {
-  const nc = await connectWithin(url, name, connectTimeoutMs);
+/** What is known of a connection beside its handles. */
+interface Watch {
+  connected: boolean;
+  onStatus: (text: string) => void;
+}
+const watches = new WeakMap<Bus, Watch>();
+
+/**
+ * @throws AutellixError `queue_unavailable` when no server answers within `connectTimeoutMs`, when it refuses the
+ * credentials, is too old, has no JetStream, or takes only tiny messages.
+ */
+export async function openBus({ url, name, connectTimeoutMs = 20_000, onStatus = () => {} }: BusOptions): Promise<Bus> {
+  const until = performance.now() + connectTimeoutMs;
+  const shown = withoutCredentials(url);
+  const nc = await connectUntil(url, name, until);
   try {
-    const version = nc.info?.version ?? "0.0.0";
-    if (!versionAtLeast(version, SERVER_VERSION_MIN)) {
-      throw new AutellixError(
-        "queue_unavailable",
-        `nats-server at ${url} is ${version}; ${SERVER_VERSION_MIN} or newer is needed`,
-      );
-    }
-    const jsm = await jetstreamManager(nc, { timeout: 5_000 }).catch((cause: unknown) => {
-      throw new AutellixError("queue_unavailable", `nats-server at ${url} has no JetStream (start it with -js)`, {
-        cause,
-      });
-    });
-    const level = (await jsm.getAccountInfo()).api.level ?? 0;
-    if (level < API_LEVEL_MIN) {
-      throw new AutellixError(
-        "queue_unavailable",
-        `nats-server at ${url} has JetStream API level ${level}; ${API_LEVEL_MIN} is needed`,
-      );
-    }
-    return { nc, js: jetstream(nc, { timeout: 5_000 }), jsm, payloadBytesMax: nc.info?.max_payload ?? 1_048_576 };
+    refuseUnfit(nc, shown);
+    const jsm = await jetStreamUntil(nc, shown, until);
+    const payloadBytesMax = nc.info?.max_payload ?? 1_048_576;
+    const bus: Bus = { nc, js: jetstream(nc, { timeout: JETSTREAM_TIMEOUT_MS }), jsm, payloadBytesMax };
+    const watch: Watch = { connected: true, onStatus };
+    watches.set(bus, watch);
+    follow(nc, watch).catch((error: unknown) => onStatus(`the connection is no longer watched: ${text(error)}`));
+    return bus;
   } catch (error) {
     await nc.close();
     throw error;
   }
 }
 
-async function connectWithin(url: string, name: string, timeoutMs: number): Promise<NatsConnection> {
-  const until = performance.now() + timeoutMs;
-  for (;;) {
-    try {
-      return await connect({
-        servers: url,
-        name,
-        // For good: the default gives up after about 20 s.
-        maxReconnectAttempts: -1,
-        reconnectTimeWait: 250,
-        reconnectJitter: 100,
-        pingInterval: 2_000,
-        maxPingOut: 3,
-        timeout: 2_000,
-      });
-    } catch (cause) {
-      if (performance.now() >= until)
-        throw new AutellixError("queue_unavailable", `no nats-server answers at ${url}`, { cause });
-      await new Promise((resolve) => setTimeout(resolve, 200));
+/** @returns false from the loss of the connection until it is back. */
+export function isConnected(bus: Bus): boolean {
+  return (watches.get(bus)?.connected ?? true) && !bus.nc.isClosed();
+}
+
+function report(bus: Bus, line: string): void {
+  watches.get(bus)?.onStatus(line);
+}
+
+async function follow(nc: NatsConnection, watch: Watch): Promise<void> {
+  for await (const status of nc.status()) {
+    if (status.type === "disconnect") watch.connected = false;
+    if (status.type === "reconnect") watch.connected = true;
+    const line = statusLine(status);
+    if (line) watch.onStatus(line);
+    if (status.type !== "reconnect") continue;
+    const version = nc.info?.version;
+    if (version && !versionAtLeast(version, SERVER_VERSION_MIN)) {
+      watch.onStatus(`nats-server is ${version} now; ${SERVER_VERSION_MIN} or newer is needed`);
     }
   }
+  watch.connected = false;
 }
 
-/** @returns whether `version` (semver, any suffix ignored) is at least `min`. */
-export function versionAtLeast(version: string, min: string): boolean {
-  const parts = (text: string) =>
-    text
-      .replace(/^v/, "")
-      .split(/[.-]/, 3)
-      .map((p) => Number.parseInt(p, 10) || 0);
-  const [a, b] = [parts(version), parts(min)];
-  for (let i = 0; i < 3; i++) {
-    const difference = (a[i] ?? 0) - (b[i] ?? 0);
-    if (difference !== 0) return difference > 0;
+function statusLine(status: Status): string | undefined {
+  switch (status.type) {
+    case "disconnect":
+      return `lost nats-server ${status.server}`;
+    case "reconnect":
+      return `connected to nats-server ${status.server} again`;
+    case "staleConnection":
+      return "nats-server does not answer pings";
+    case "ldm":
+      return `nats-server ${status.server} is about to shut down`;
+    case "error":
+      return `nats-server says: ${status.error.message}`;
+    case "slowConsumer":
+      return `messages on ${status.sub.getSubject()} pile up: ${status.pending}`;
+    default:
+      return undefined;
   }
-  return true;
 }
 
-/** Fire and forget, msgpack. During an outage it is lost: everything sent this way is repeated by its sender. */
+/**
+ * Fire and forget, msgpack. During an outage it is lost: everything sent this way is repeated by its sender.
+ * @throws when the message is larger than `payloadBytesMax`: its sender must bound it.
+ */
 export function send(bus: Bus, subject: string, message: unknown): void {
-  if (!bus.nc.isClosed()) bus.nc.publish(subject, encode(message));
+  if (!bus.nc.isClosed() && !bus.nc.isDraining()) bus.nc.publish(subject, encode(message));
 }
 
-/** @returns the validated answer, or undefined when there was none in time (lost, nobody there, invalid). */
+/** JSON for an inbox outside, fire and forget: it confirms nothing, the outcome is its guarantee. */
+export function sendInbox(bus: Bus, subject: string, message: unknown, fields: Record<string, string> = {}): void {
+  if (bus.nc.isClosed() || bus.nc.isDraining()) return;
+  const made = natsHeaders();
+  for (const [name, value] of Object.entries(fields)) made.set(name, value);
+  bus.nc.publish(subject, encode(message, "json"), { headers: made });
+}
+
+/**
+ * @returns the validated answer, or undefined when there was none in time (lost, nobody there, invalid). No answer
+ * decides nothing (S4): every caller repeats, or reads a record. What a repetition cannot mend goes to `onStatus`.
+ */
 export async function ask<S extends z.ZodType>(
   bus: Bus,
   subject: string,
@@ -112,16 +147,28 @@ export async function ask<S extends z.ZodType>(
   answer: S,
   timeoutMs = REQUEST_TIMEOUT_MS,
 ): Promise<z.output<S> | undefined> {
+  const request = encode(message);
   let reply: Msg;
   try {
-    reply = await bus.nc.request(subject, encode(message), { timeout: timeoutMs });
-  } catch {
-    return undefined; // no answer decides nothing (S4): every caller repeats or reads a record
+    reply = await bus.nc.request(subject, request, { timeout: timeoutMs });
+  } catch (error) {
+    if (error instanceof natsErrors.InvalidArgumentError || error instanceof natsErrors.PermissionViolationError) {
+      report(bus, `could not ask ${subject}: ${error.message}`);
+    }
+    return undefined;
   }
-  return decodeAs(answer, reply.data);
+  try {
+    return decodeAs(answer, reply.data);
+  } catch (error) {
+    report(bus, `invalid answer from ${subject}: ${text(error)}`);
+    return undefined;
+  }
 }
 
-/** Subscribes with a handler; an invalid message goes to `onInvalid` and harms nothing else. */
+/**
+ * Subscribes with a handler. An invalid message, or one on which the handler throws, goes to `onInvalid` and harms
+ * nothing else: an exception that reached the client would end its read loop, and with it the whole connection.
+ */
 export function listen<S extends z.ZodType>(
   bus: Bus,
   subject: string,
@@ -129,23 +176,28 @@ export function listen<S extends z.ZodType>(
   handler: (message: z.output<S>, raw: Msg) => void,
   onInvalid: (error: AutellixError, raw: Msg) => void,
 ): Subscription {
+  const refuse = (cause: unknown, raw: Msg) => {
+    try {
+      onInvalid(toError(cause), raw);
+    } catch (error) {
+      report(bus, `a message on ${subject} was dropped: ${text(error)}`);
+    }
+  };
   return bus.nc.subscribe(subject, {
     callback: (error, raw) => {
       if (error) {
-        onInvalid(new AutellixError("queue_unavailable", error.message, { cause: error }), raw);
+        refuse(new AutellixError("queue_unavailable", error.message, { cause: error }), raw);
         return;
       }
-      let message: z.output<S>;
       try {
-        message = decodeAs(schema, raw.data);
+        handler(decodeAs(schema, raw.data), raw);
       } catch (cause) {
-        onInvalid(
-          cause instanceof AutellixError ? cause : new AutellixError("internal_error", undefined, { cause }),
-          raw,
-        );
-        return;
+        refuse(cause, raw);
       }
-      handler(message, raw);
     },
   });
+}
+
+function toError(cause: unknown): AutellixError {
+  return cause instanceof AutellixError ? cause : new AutellixError("internal_error", undefined, { cause });
 }

@@ -5,18 +5,19 @@ import {
   AckPolicy,
   type ConsumerMessages,
   DeliverPolicy,
+  JetStreamApiCodes,
   JetStreamApiError,
   type JsMsg,
   type StoredMsg,
 } from "@nats-io/jetstream";
-import { headers as natsHeaders, RequestError } from "@nats-io/transport-node";
+import { type MsgHdrs, headers as natsHeaders, RequestError } from "@nats-io/transport-node";
 import { AutellixError } from "../errors.ts";
-import { PAYLOAD_HEADROOM_BYTES } from "../limits.ts";
+import { BODY_BYTES_MAX, PAYLOAD_HEADROOM_BYTES } from "../limits.ts";
 import { headers } from "../records.ts";
 import { CALLS_STREAM, type CallAddress, subjects } from "../subjects.ts";
-import { putBody } from "./bodies.ts";
-import type { Bus } from "./bus.ts";
-import { isExpectationRefused } from "./outcomes.ts";
+import { deleteBody, putBody } from "./bodies.ts";
+import { type Bus, REQUEST_TIMEOUT_MS } from "./bus.ts";
+import { isExpectationRefused, isStoreFull } from "./outcomes.ts";
 
 export interface PublishedCall {
   address: CallAddress;
@@ -39,14 +40,22 @@ export type PublishResult =
   | { kind: "unknown_pool" }
   | { kind: "unknown"; cause: unknown };
 
-const STORE_FAILED = 10077;
+/** `: ` and CR LF around each header. */
+const HEADER_EXTRA_BYTES = 4;
+/** Headers that this file and the client add: body reference, expectations. */
+const HEADERS_OWN_BYTES_MAX = 1_024;
+const DEAD_REASON_CHARS_MAX = 500;
 const DIRECT_GET_RETRY_MS = 200;
 const DIRECT_GET_PAUSE_MS = 20;
 
-/** Publishes once. A body above the payload limit goes to the object store first, under a name of its own. */
+/**
+ * Publishes once. A body above the payload limit goes to the object store first, under a name of its own.
+ * @throws AutellixError `body_too_large` above `BODY_BYTES_MAX`; `invalid_request` when the header fields hold a line
+ * break or are larger than `PAYLOAD_HEADROOM_BYTES`. Nothing is stored then.
+ */
 export async function publishCall(bus: Bus, call: PublishedCall): Promise<PublishResult> {
-  const fields = natsHeaders();
-  for (const [name, value] of Object.entries(call.fields)) fields.set(name, value);
+  if (call.body.length > BODY_BYTES_MAX) throw new AutellixError("body_too_large");
+  const fields = headersOf(call.fields);
   let payload = call.body;
   let bodyObject: string | undefined;
   if (payload.length > bus.payloadBytesMax - PAYLOAD_HEADROOM_BYTES) {
@@ -67,18 +76,30 @@ export async function publishCall(bus: Bus, call: PublishedCall): Promise<Publis
     });
     return { kind: "accepted", seq: ack.seq };
   } catch (error) {
-    // The object of a refused or repeated publish is left to the store's age limit when the answer is unknown:
-    // the first publish may be stored and name it.
     const refused = refusalOf(error);
+    // Only after a definite refusal is the object surely named by nothing; otherwise the store's age limit ends it.
+    if (refused && bodyObject) await deleteBody(bus, bodyObject);
     return refused ?? { kind: "unknown", cause: error };
   }
 }
 
+function headersOf(fields: Record<string, string>): MsgHdrs {
+  const made = natsHeaders();
+  let bytes = 0;
+  for (const [name, value] of Object.entries(fields)) {
+    if (/[\r\n]/.test(value)) throw new AutellixError("invalid_request", `${name} must not contain a line break`);
+    made.set(name, value);
+    bytes += Buffer.byteLength(name) + Buffer.byteLength(value) + HEADER_EXTRA_BYTES;
+  }
+  if (bytes > PAYLOAD_HEADROOM_BYTES - HEADERS_OWN_BYTES_MAX) {
+    throw new AutellixError("invalid_request", `the headers are larger than ${PAYLOAD_HEADROOM_BYTES} bytes`);
+  }
+  return made;
+}
+
 function refusalOf(error: unknown): PublishResult | undefined {
   if (isExpectationRefused(error)) return { kind: "exists" };
-  if (error instanceof JetStreamApiError && error.code === STORE_FAILED) {
-    return /per subject/.test(error.message) ? { kind: "exists" } : { kind: "full" };
-  }
+  if (isStoreFull(error)) return /per subject/.test(error.message) ? { kind: "exists" } : { kind: "full" };
   // "JetStream not enabled" is the client's word for: no stream listens on this subject.
   const cause = error instanceof Error ? error.cause : undefined;
   if (cause instanceof RequestError && cause.isNoResponders()) return { kind: "unknown_pool" };
@@ -93,7 +114,7 @@ export interface CallBody {
   encoding: "msgpack" | "json" | undefined;
 }
 
-export type BodyResult = { kind: "found"; call: CallBody } | { kind: "gone" } | { kind: "unknown" };
+export type BodyResult = { kind: "found"; call: CallBody } | { kind: "gone" } | { kind: "unknown"; cause?: unknown };
 
 /** A missing message may be a lagging replica (10 % of gets after an R3 ack): only the leader's answer means gone. */
 export async function fetchCall(bus: Bus, address: CallAddress, seq: number): Promise<BodyResult> {
@@ -107,8 +128,8 @@ export async function fetchCall(bus: Bus, address: CallAddress, seq: number): Pr
   try {
     const stored = await bus.jsm.streams.getMessage(CALLS_STREAM, { seq });
     return stored ? found(address, stored) : { kind: "gone" };
-  } catch (error) {
-    return error instanceof JetStreamApiError && error.code === 10037 ? { kind: "gone" } : { kind: "unknown" };
+  } catch (cause) {
+    return { kind: "unknown", cause };
   }
 }
 
@@ -142,26 +163,44 @@ export function consumerName(pool: string, epoch: number): string {
 /** Deletes the consumers of lower epochs, which also ends the old leader's `consume`. */
 export async function deleteOlderConsumers(bus: Bus, pool: string, epoch: number): Promise<void> {
   const prefix = `leader-${pool}-`;
+  const older: string[] = [];
+  // First the whole list, then the deletions: it comes in pages by offset, which a deletion would shift.
   for await (const info of bus.jsm.consumers.list(CALLS_STREAM)) {
-    if (!info.name.startsWith(prefix) || !/^\d+$/.test(info.name.slice(prefix.length))) continue;
-    if (Number(info.name.slice(prefix.length)) >= epoch) continue;
-    try {
-      await bus.jsm.consumers.delete(CALLS_STREAM, info.name);
-    } catch (error) {
-      if (!(error instanceof JetStreamApiError && error.code === 10014)) throw error; // gone already
-    }
+    const number = info.name.startsWith(prefix) ? info.name.slice(prefix.length) : "";
+    if (/^\d+$/.test(number) && Number(number) < epoch) older.push(info.name);
+  }
+  for (const name of older) await deleteConsumer(bus, name);
+}
+
+async function deleteConsumer(bus: Bus, name: string): Promise<void> {
+  try {
+    await bus.jsm.consumers.delete(CALLS_STREAM, name);
+  } catch (error) {
+    const gone = error instanceof JetStreamApiError && error.code === JetStreamApiCodes.ConsumerNotFound;
+    if (!gone) throw error;
   }
 }
 
+/** Headers that the client holds before the leader has taken them. */
+const CONSUME_MSGS_MAX = 2_000;
 /** `ack_wait` must never redeliver by itself: leases are ours (100,000 expiring at once are a storm). */
 const ACK_WAIT_NANOS = 24 * 3_600 * 1_000_000_000;
 
 /**
  * The leader's headers-only view of everything un-acked in its pool, oldest first. A scheduler never holds a prompt.
- * Ends when a leader of a higher epoch deletes the consumer.
+ * Ends with an error when a leader of a higher epoch deletes the consumer.
+ * @param fresh deletes the consumer first, so that everything un-acked comes again from the oldest. Needed after each
+ * loss of the connection: what the server had sent and the client had not received would stay hidden until `ack_wait`.
+ * @throws when the consumer cannot be made: no answer, or an older epoch's is still there.
  */
-export async function consumeCalls(bus: Bus, pool: string, epoch: number): Promise<ConsumerMessages> {
+export async function consumeCalls(
+  bus: Bus,
+  pool: string,
+  epoch: number,
+  { fresh = false }: { fresh?: boolean } = {},
+): Promise<ConsumerMessages> {
   const name = consumerName(pool, epoch);
+  if (fresh) await deleteConsumer(bus, name);
   await bus.jsm.consumers.add(CALLS_STREAM, {
     durable_name: name,
     filter_subject: subjects.callsOfPool(pool),
@@ -172,7 +211,7 @@ export async function consumeCalls(bus: Bus, pool: string, epoch: number): Promi
     headers_only: true,
   });
   const consumer = await bus.js.consumers.get(CALLS_STREAM, name);
-  return await consumer.consume({ max_messages: 2_000, abort_on_missing_resource: true });
+  return await consumer.consume({ max_messages: CONSUME_MSGS_MAX, abort_on_missing_resource: true });
 }
 
 /** Last sequence of CALLS, from the stream's leader. */
@@ -180,7 +219,11 @@ export async function callsLastSeq(bus: Bus): Promise<number> {
   return (await bus.jsm.streams.info(CALLS_STREAM)).state.last_seq;
 }
 
-/** @returns true when the server confirmed the ack; false = unknown: the call comes again and is found ended. */
+/**
+ * Acks once: the client sends nothing for a second ack of the same message, so who must be able to repeat it uses
+ * `ackCall`.
+ * @returns true when the server confirmed; false = unknown, or acked through this message before.
+ */
 export async function confirmAck(message: JsMsg): Promise<boolean> {
   try {
     return await message.ackAck();
@@ -189,23 +232,57 @@ export async function confirmAck(message: JsMsg): Promise<boolean> {
   }
 }
 
+/** What a leader keeps of a message to ack it later: a string instead of the message. */
+export function ackSubjectOf(message: JsMsg): string {
+  const reply = (message as JsMsg & { reply?: unknown }).reply;
+  if (typeof reply !== "string" || !reply.startsWith("$JS.ACK.")) throw new Error("the message cannot be acked");
+  return reply;
+}
+
+const ACK = new TextEncoder().encode("+ACK");
+
 /**
- * Keeps a poison call: copies the undecoded body to DEAD. Idempotent (one per subject).
- * @throws AutellixError `queue_unavailable` when it could not be stored; the caller repeats.
+ * Acks by subject; may be repeated, also for a message that is acked.
+ * @returns true when the server confirmed; false = unknown, or the consumer is gone. The call comes again with the next
+ * consumer and is found ended (S4).
+ */
+export async function ackCall(bus: Bus, ackSubject: string): Promise<boolean> {
+  try {
+    await bus.nc.request(ackSubject, ACK, { timeout: REQUEST_TIMEOUT_MS });
+    return true;
+  } catch {
+    return false; // S4: an ack is no record; the outcome is
+  }
+}
+
+/**
+ * Keeps a poison call: copies the undecoded body to DEAD. Idempotent (one per subject). A call that is no longer in
+ * CALLS leaves a letter without a body.
+ * @throws AutellixError `queue_unavailable` when it could not be read or stored; the caller repeats.
  */
 export async function storeDead(bus: Bus, address: CallAddress, seq: number, reason: string): Promise<void> {
-  const stored = await storedAt(() => bus.jsm.streams.getMessage(CALLS_STREAM, { seq }));
-  const fields = natsHeaders();
-  for (const name of stored?.header?.keys() ?? [])
-    if (!name.startsWith("Nats-")) fields.set(name, stored?.header?.get(name) ?? "");
-  fields.set(headers.cause, reason);
   try {
-    await bus.js.publish(
-      subjects.dead(address.pool, address.tenant, address.callId),
-      stored?.data ?? new Uint8Array(),
-      { headers: fields },
-    );
+    const stored = await bus.jsm.streams.getMessage(CALLS_STREAM, { seq });
+    const fields = natsHeaders();
+    for (const name of stored?.header?.keys() ?? []) {
+      if (!name.startsWith("Nats-")) fields.set(name, stored?.header?.get(name) ?? "");
+    }
+    fields.set(headers.cause, reason.replace(/\s+/g, " ").slice(0, DEAD_REASON_CHARS_MAX));
+    let payload = stored?.data ?? new Uint8Array();
+    // Its publisher may have used the whole payload limit; with the reason it would not fit any more.
+    if (payload.length > bus.payloadBytesMax - PAYLOAD_HEADROOM_BYTES) {
+      fields.set(headers.bodyObject, await putBody(bus, payload));
+      fields.set(headers.bodyBytes, String(payload.length));
+      payload = new Uint8Array();
+    }
+    await bus.js.publish(subjects.dead(address.pool, address.tenant, address.callId), payload, { headers: fields });
   } catch (cause) {
     throw new AutellixError("queue_unavailable", "the dead letter could not be stored", { cause });
   }
+}
+
+/** Calls that a consumer which has just been made will deliver: what a take-over reads before it leads. */
+export async function callsToRead(bus: Bus, pool: string, epoch: number): Promise<number> {
+  const info = await bus.jsm.consumers.info(CALLS_STREAM, consumerName(pool, epoch));
+  return info.num_pending + info.num_ack_pending;
 }

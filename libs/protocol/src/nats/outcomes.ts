@@ -4,6 +4,8 @@
  */
 import { JetStreamApiError, type StoredMsg } from "@nats-io/jetstream";
 import { headers as natsHeaders } from "@nats-io/transport-node";
+import { AutellixError } from "../errors.ts";
+import { PAYLOAD_HEADROOM_BYTES } from "../limits.ts";
 import { headFields, parseHead, type RecordHead } from "../records.ts";
 import { type CallAddress, OUTCOMES_STREAM, parseCallSubject, subjects } from "../subjects.ts";
 import type { Bus } from "./bus.ts";
@@ -16,29 +18,35 @@ export interface StoredRecord {
   body: Uint8Array;
 }
 
-/** `unknown`: no answer. It decides nothing. */
-export type ReadResult = { kind: "found"; record: StoredRecord } | { kind: "none" } | { kind: "unknown" };
+/**
+ * - `none`: no record of ours. `seq` is there when the subject holds something else (a stranger wrote to it): it is
+ *   then what the next write must expect, instead of 0.
+ * - `unknown`: no answer. It decides nothing.
+ */
+export type ReadResult =
+  | { kind: "found"; record: StoredRecord }
+  | { kind: "none"; seq?: number }
+  | { kind: "unknown"; cause?: unknown };
 /** `full`: the stream's limit; nothing was stored, and the same write may go through later. */
 export type WriteResult =
   | { kind: "stored"; seq: number }
   | { kind: "refused" }
   | { kind: "full" }
-  | { kind: "unknown" };
+  | { kind: "unknown"; cause?: unknown };
 
 /** JetStream error codes that this file tells apart. */
 const WRONG_LAST_SEQUENCE = 10071;
-const WRONG_LAST_SEQUENCE_CONSTANT = 10164;
-const NO_MESSAGE_FOUND = 10037;
+const WRONG_LAST_SEQUENCE_UNKNOWN = 10164;
 const STORE_FAILED = 10077;
 
 export function isExpectationRefused(error: unknown): boolean {
   return (
     error instanceof JetStreamApiError &&
-    (error.code === WRONG_LAST_SEQUENCE || error.code === WRONG_LAST_SEQUENCE_CONSTANT)
+    (error.code === WRONG_LAST_SEQUENCE || error.code === WRONG_LAST_SEQUENCE_UNKNOWN)
   );
 }
 
-export function isStoreFull(error: unknown): boolean {
+export function isStoreFull(error: unknown): error is JetStreamApiError {
   return error instanceof JetStreamApiError && error.code === STORE_FAILED;
 }
 
@@ -54,12 +62,12 @@ export async function readOutcome(bus: Bus, address: CallAddress, from: "leader"
       from === "leader"
         ? await bus.jsm.streams.getMessage(OUTCOMES_STREAM, { last_by_subj: subject })
         : await bus.jsm.direct.getMessage(OUTCOMES_STREAM, { last_by_subj: subject });
-  } catch (error) {
-    if (error instanceof JetStreamApiError && error.code === NO_MESSAGE_FOUND) return { kind: "none" };
-    return { kind: "unknown" };
+  } catch (cause) {
+    return { kind: "unknown", cause };
   }
-  const record = stored && toRecord(stored);
-  return record ? { kind: "found", record } : { kind: "none" };
+  if (!stored) return { kind: "none" };
+  const record = toRecord(stored);
+  return record ? { kind: "found", record } : { kind: "none", seq: stored.seq };
 }
 
 function toRecord(stored: StoredMsg): StoredRecord | undefined {
@@ -67,7 +75,12 @@ function toRecord(stored: StoredMsg): StoredRecord | undefined {
   return head && { seq: stored.seq, head, body: stored.data };
 }
 
-/** @param fence the sequence that the subject must have now; 0 = no record yet. */
+/**
+ * Writes once.
+ * @param fence the sequence that the subject must have now; 0 = no record yet.
+ * @throws AutellixError `body_too_large` when record and headers exceed the server's payload limit: results above
+ * `RESULT_INLINE_BYTES_MAX` belong in the object store.
+ */
 export async function writeOutcomeRecord(
   bus: Bus,
   address: CallAddress,
@@ -75,6 +88,7 @@ export async function writeOutcomeRecord(
   body: Uint8Array,
   fence: number,
 ): Promise<WriteResult> {
+  if (body.length > bus.payloadBytesMax - PAYLOAD_HEADROOM_BYTES) throw new AutellixError("body_too_large");
   const fields = natsHeaders();
   for (const [name, value] of Object.entries(headFields(head))) fields.set(name, value);
   try {
@@ -86,7 +100,7 @@ export async function writeOutcomeRecord(
   } catch (error) {
     if (isExpectationRefused(error)) return { kind: "refused" };
     if (isStoreFull(error)) return { kind: "full" };
-    return { kind: "unknown" };
+    return { kind: "unknown", cause: error };
   }
 }
 

@@ -3,13 +3,15 @@
  * publish can expect the sequence of *another* key (S5) and carry a TTL; only a write's own answer decides, a read
  * may come from a lagging replica.
  */
-import { JetStreamApiError } from "@nats-io/jetstream";
 import { type KV, Kvm } from "@nats-io/kv";
-import { headers as natsHeaders } from "@nats-io/transport-node";
+import { type MsgHdrs, headers as natsHeaders } from "@nats-io/transport-node";
 import { keySubject, POOLS_BUCKET, POOLS_STREAM } from "../subjects.ts";
 import type { Bus } from "./bus.ts";
 import { isExpectationRefused } from "./outcomes.ts";
 import { lastPerSubject } from "./snapshot.ts";
+
+/** Longer than any read-then-write of a client, so that its expectation still meets the marker. */
+const DELETE_MARKER_TTL = "1h";
 
 export interface KeyEntry {
   key: string;
@@ -20,7 +22,10 @@ export interface KeyEntry {
   storedAtMs: number;
 }
 
-export type KeyWriteResult = { kind: "stored"; seq: number } | { kind: "refused" } | { kind: "unknown" };
+export type KeyWriteResult =
+  | { kind: "stored"; seq: number }
+  | { kind: "refused" }
+  | { kind: "unknown"; cause?: unknown };
 
 export interface Expectation {
   seq: number;
@@ -28,18 +33,24 @@ export interface Expectation {
   key?: string;
 }
 
+/** @param ttlMs the entry ends by itself after this time; never, when undefined. */
 export async function writeKey(
   bus: Bus,
   key: string,
   bytes: Uint8Array,
   expect?: Expectation,
+  ttlMs?: number,
 ): Promise<KeyWriteResult> {
-  return await put(bus, key, bytes, expect, false);
+  const ttl = ttlMs === undefined ? undefined : `${Math.max(1, Math.ceil(ttlMs / 1_000))}s`;
+  return await put(bus, key, bytes, expect, { remove: false, ttl });
 }
 
-/** Deletes with a marker, as the KV client does. */
+/**
+ * Deletes with a marker, as the KV client does. The marker expires: ended programs would otherwise leave one each for
+ * ever, and a take-over reads them all.
+ */
 export async function deleteKey(bus: Bus, key: string, expect?: Expectation): Promise<KeyWriteResult> {
-  return await put(bus, key, new Uint8Array(), expect, true);
+  return await put(bus, key, new Uint8Array(), expect, { remove: true, ttl: DELETE_MARKER_TTL });
 }
 
 async function put(
@@ -47,7 +58,7 @@ async function put(
   key: string,
   bytes: Uint8Array,
   expect: Expectation | undefined,
-  remove: boolean,
+  { remove, ttl }: { remove: boolean; ttl: string | undefined },
 ): Promise<KeyWriteResult> {
   const fields = natsHeaders();
   if (remove) fields.set("KV-Operation", "DEL");
@@ -58,34 +69,30 @@ async function put(
   try {
     const ack = await bus.js.publish(keySubject(key), bytes, {
       headers: fields,
+      ...(ttl ? { ttl } : {}),
       ...(expectation ? { expect: expectation } : {}),
     });
     return { kind: "stored", seq: ack.seq };
   } catch (error) {
-    return isExpectationRefused(error) ? { kind: "refused" } : { kind: "unknown" };
+    return isExpectationRefused(error) ? { kind: "refused" } : { kind: "unknown", cause: error };
   }
 }
 
 /** From the stream's leader. @returns undefined when the key is absent or deleted. @throws when there is no answer. */
 export async function readKey(bus: Bus, key: string): Promise<KeyEntry | undefined> {
-  try {
-    const stored = await bus.jsm.streams.getMessage(POOLS_STREAM, { last_by_subj: keySubject(key) });
-    if (!stored || stored.header?.get("KV-Operation")) return undefined;
-    return { key, bytes: stored.data, seq: stored.seq, storedAtMs: stored.time.getTime() };
-  } catch (error) {
-    if (error instanceof JetStreamApiError && error.code === 10037) return undefined;
-    throw error;
-  }
+  const stored = await bus.jsm.streams.getMessage(POOLS_STREAM, { last_by_subj: keySubject(key) });
+  if (!stored || isDeleted(stored.header)) return undefined;
+  return { key, bytes: stored.data, seq: stored.seq, storedAtMs: stored.time.getTime() };
 }
 
 /** The last sequence of a key, deleted or not; 0 when it was never written. What an expectation must name. */
 export async function lastSeqOfKey(bus: Bus, key: string): Promise<number> {
-  try {
-    return (await bus.jsm.streams.getMessage(POOLS_STREAM, { last_by_subj: keySubject(key) }))?.seq ?? 0;
-  } catch (error) {
-    if (error instanceof JetStreamApiError && error.code === 10037) return 0;
-    throw error;
-  }
+  return (await bus.jsm.streams.getMessage(POOLS_STREAM, { last_by_subj: keySubject(key) }))?.seq ?? 0;
+}
+
+/** By a client, or by the server when an entry's time to live was over. */
+function isDeleted(fields: MsgHdrs | undefined): boolean {
+  return Boolean(fields?.get("KV-Operation") || fields?.get("Nats-Marker-Reason"));
 }
 
 async function bucket(bus: Bus): Promise<KV> {
@@ -96,7 +103,7 @@ async function bucket(bus: Bus): Promise<KV> {
 export async function readKeys(bus: Bus, filter: string): Promise<KeyEntry[]> {
   const entries: KeyEntry[] = [];
   await lastPerSubject(bus, POOLS_STREAM, keySubject(filter), false, (message) => {
-    if (message.headers?.get("KV-Operation")) return;
+    if (isDeleted(message.headers)) return;
     const key = message.subject.slice(keySubject("").length);
     entries.push({ key, bytes: message.data, seq: message.seq, storedAtMs: message.time.getTime() });
   });

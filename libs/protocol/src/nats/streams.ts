@@ -1,9 +1,17 @@
 /**
  * The streams, bucket and object store as data, and how they are made to exist (design §3).
  */
-import { DiscardPolicy, JetStreamApiError, RetentionPolicy, StorageType, type StreamConfig } from "@nats-io/jetstream";
+import {
+  DiscardPolicy,
+  JetStreamApiCodes,
+  JetStreamApiError,
+  RetentionPolicy,
+  StorageType,
+  type StreamConfig,
+} from "@nats-io/jetstream";
 import { Kvm } from "@nats-io/kv";
 import { Objm } from "@nats-io/obj";
+import { AutellixError } from "../errors.ts";
 import {
   BODIES_STORE_BYTES_MAX,
   BODY_OBJECT_AGE_MAX_MS,
@@ -14,12 +22,14 @@ import {
   OUTCOME_AGE_MAX_MS,
   OUTCOMES_STREAM_BYTES_MAX,
 } from "../limits.ts";
-import { BODIES_STORE, CALLS_STREAM, DEAD_STREAM, OUTCOMES_STREAM, POOLS_BUCKET, subjects } from "../subjects.ts";
+import { BODIES_STORE, CALLS_STREAM, DEAD_STREAM, keys, OUTCOMES_STREAM, POOLS_BUCKET, subjects } from "../subjects.ts";
 import type { Bus } from "./bus.ts";
+import { readKey, readKeys, writeKey } from "./state.ts";
 
 const NANOS_PER_MS = 1_000_000;
 /** JetStream refuses these when another client changes the stream at the same time. */
 const UPDATE_TRIES_MAX = 20;
+const UPDATE_PAUSE_MS = 20;
 
 export interface StreamOptions {
   /** 1 survives process deaths; 3 with `sync_interval: always` survives power loss too. */
@@ -65,16 +75,19 @@ export const deadStream = {
   allow_direct: true,
 } satisfies Partial<StreamConfig>;
 
-/** Makes streams, bucket and store exist, and the pool's subject part of CALLS. Idempotent, safe in parallel. */
+/**
+ * Makes streams, bucket and store exist, and the pool's subject part of CALLS. Idempotent, safe in parallel.
+ * @throws when the server does not answer, or refuses.
+ */
 export async function ensurePool(bus: Bus, pool: string, { replicas }: StreamOptions = { replicas: 1 }): Promise<void> {
   for (const stream of [outcomesStream, deadStream]) await addIfMissing(bus, { ...stream, num_replicas: replicas });
-  await addPoolSubject(bus, subjects.callsOfPool(pool), replicas);
   await new Kvm(bus.js).create(POOLS_BUCKET, { history: 1, replicas, markerTTL: 60_000 });
   await new Objm(bus.js).create(BODIES_STORE, {
     replicas,
     ttl: BODY_OBJECT_AGE_MAX_MS * NANOS_PER_MS,
     max_bytes: BODIES_STORE_BYTES_MAX,
   });
+  await addPoolSubject(bus, pool, replicas);
 }
 
 async function addIfMissing(bus: Bus, config: Partial<StreamConfig> & { name: string }): Promise<void> {
@@ -87,29 +100,44 @@ async function addIfMissing(bus: Bus, config: Partial<StreamConfig> & { name: st
   }
 }
 
-async function addPoolSubject(bus: Bus, subject: string, replicas: number): Promise<void> {
+/**
+ * JetStream has no conditional update of a stream, so two pools that start together can overwrite each other's list.
+ * Hence each writes its key first, and whoever changed the stream goes on until it has seen the stream hold the
+ * subject of every key there is: the last one to change it has seen them all.
+ */
+async function addPoolSubject(bus: Bus, pool: string, replicas: number): Promise<void> {
+  if ((await readKey(bus, keys.pool(pool))) === undefined) {
+    const written = await writeKey(bus, keys.pool(pool), new Uint8Array());
+    if (written.kind !== "stored")
+      throw unavailable(`pool ${pool} could not be registered`, written.kind === "unknown" ? written.cause : undefined);
+  }
   let lastError: unknown;
   for (let attempt = 0; attempt < UPDATE_TRIES_MAX; attempt++) {
+    const pools = (await readKeys(bus, keys.pools)).map(({ key }) => key.slice(keys.pool("").length));
+    const wanted = [...new Set([pool, ...pools])].map(subjects.callsOfPool);
     const config = await streamConfig(bus, CALLS_STREAM);
-    if (config?.subjects.includes(subject)) return;
+    const missing = wanted.filter((subject) => !config?.subjects.includes(subject));
+    if (missing.length === 0) return;
     try {
-      if (config === undefined)
-        await bus.jsm.streams.add({ ...callsStream, num_replicas: replicas, subjects: [subject] });
-      else await bus.jsm.streams.update(CALLS_STREAM, { ...config, subjects: [...config.subjects, subject] });
+      if (config === undefined) await bus.jsm.streams.add({ ...callsStream, num_replicas: replicas, subjects: wanted });
+      else await bus.jsm.streams.update(CALLS_STREAM, { ...config, subjects: [...config.subjects, ...missing] });
     } catch (error) {
-      lastError = error;
+      lastError = error; // most likely somebody else changed the stream at the same time
+      await new Promise((resolve) => setTimeout(resolve, UPDATE_PAUSE_MS * (attempt + 1)));
     }
-    // Two pools that start together can overwrite each other's list: look again before going on.
-    await new Promise((resolve) => setTimeout(resolve, 20 + 30 * attempt));
   }
-  throw lastError;
+  throw unavailable(`the subject of pool ${pool} could not be added to ${CALLS_STREAM}`, lastError);
+}
+
+function unavailable(message: string, cause: unknown): AutellixError {
+  return new AutellixError("queue_unavailable", message, { cause });
 }
 
 async function streamConfig(bus: Bus, name: string): Promise<StreamConfig | undefined> {
   try {
     return (await bus.jsm.streams.info(name)).config;
   } catch (error) {
-    if (error instanceof JetStreamApiError && error.code === 10059) return undefined;
+    if (error instanceof JetStreamApiError && error.code === JetStreamApiCodes.StreamNotFound) return undefined;
     throw error;
   }
 }

@@ -1,0 +1,47 @@
+/**
+ * A `fetch` for the official `openai` package that says of each call which program and thread it belongs to and
+ * which calls it follows.
+ */
+import { headers } from "@autellix/protocol";
+import { currentContext } from "./context.ts";
+import { apiBase, openOverHttp } from "./http-home.ts";
+
+export interface AutellixFetchOptions {
+  /** What sends the requests. Default: the global `fetch`. */
+  fetch?: typeof fetch;
+}
+
+const CALL_PATH = "/chat/completions";
+/** Set by the frontend on each answer. */
+const CALL_ID_FIELD = "x-autellix-call-id";
+
+/**
+ * `new OpenAI({ baseURL, fetch: autellixFetch() })`. Outside of a program, and for every path but
+ * `…/chat/completions`, it passes the request on unchanged.
+ *
+ * Inside one, the first call to a server opens the program there; it fails as that opening fails.
+ */
+export function autellixFetch({ fetch: send = fetch }: AutellixFetchOptions = {}): typeof fetch {
+  return async (input, init) => {
+    const context = currentContext();
+    const url = new URL(input instanceof Request ? input.url : input);
+    if (!context || !url.pathname.endsWith(CALL_PATH)) return await send(input, init);
+
+    const { program, thread } = context;
+    const fields = new Headers(input instanceof Request ? input.headers : undefined);
+    new Headers(init?.headers).forEach((value, name) => {
+      fields.set(name, value);
+    });
+    const base = apiBase(new URL(url.pathname.slice(0, -CALL_PATH.length), url.origin));
+    await program.openAt(base, () => openOverHttp(send, base, fields.get("authorization") ?? undefined, program.id));
+
+    const parents = thread.heads;
+    fields.set(headers.program, program.id);
+    fields.set(headers.thread, thread.id);
+    if (parents.length > 0) fields.set(headers.parents, parents.join(","));
+    const response = await send(input, { ...init, headers: fields });
+    const callId = response.headers.get(CALL_ID_FIELD);
+    if (response.ok && callId) thread.follow(parents, callId);
+    return response;
+  };
+}

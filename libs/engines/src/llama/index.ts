@@ -1,0 +1,152 @@
+/** llama.cpp in this process, by node-llama-cpp. Loads native code: import it only where a llama engine is opened. */
+import { AutellixError } from "@autellix/protocol";
+import type { LlamaContext, LlamaModel, Token } from "node-llama-cpp";
+import { BatchCounter, LlamaEngine } from "./engine.ts";
+import { type Log, loadModel, messageOf, useLlama } from "./library.ts";
+import { PromptRenderer } from "./prompt.ts";
+import { measureSlice, SLICE_TOKENS_MAX } from "./slice.ts";
+
+export type { LlamaEngine } from "./engine.ts";
+export type { Log, LogLevel } from "./library.ts";
+
+export interface LlamaOptions {
+  /** A GGUF file. */
+  modelFile: string;
+  /** Names under which it is offered; the first is its own. */
+  models: string[];
+  /** Default false: CPU only. "auto" needs the binaries of node-llama-cpp for the GPU. */
+  gpu?: "auto" | false;
+  /** Default 1: llama.cpp's threads spin, and on a busy machine two of them are slower than one. */
+  threads?: number;
+  batchCallsMax?: number;
+  residentCallsMax?: number;
+  heldCallsMax?: number;
+  /** Per call, prompt and answer; capped by what the model was trained for. */
+  contextTokensMax?: number;
+  stepMsMax?: number;
+  /** Pins the size of prompt slices, else measured. Engines with the same size give the same greedy text. */
+  sliceTokens?: number;
+  /** Lines of llama.cpp. They hold no prompt. */
+  log?: Log;
+}
+
+const DEFAULT = {
+  threads: 1,
+  batchCallsMax: 4,
+  residentCallsMax: 8,
+  heldCallsMax: 64,
+  contextTokensMax: 2048,
+  stepMsMax: 150,
+};
+const BLOCK_TOKENS = 16;
+/**
+ * Each position's attention is computed alone, whatever is beside it in the batch: with quantised weights the CPU then
+ * gives the same bits for every slicing and every batch. Without it, cutting a prompt elsewhere moved logits by 0.3.
+ */
+const FLASH_ATTENTION = true;
+/** In every vocabulary; which token it is does not matter. */
+const MEASURE_ID = 0 as Token;
+
+/**
+ * Loads the model, takes memory for `residentCallsMax` contexts and measures the prompt slice.
+ * @throws AutellixError `engine_error` with one sentence that says what to do.
+ */
+export async function openLlamaEngine(options: LlamaOptions): Promise<LlamaEngine> {
+  const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as LlamaOptions;
+  const limits = { ...DEFAULT, ...given };
+  if (limits.residentCallsMax < limits.batchCallsMax) {
+    throw new AutellixError("engine_error", "residentCallsMax must be at least batchCallsMax.");
+  }
+  const errors: string[] = [];
+  const use = await useLlama(options.gpu ?? false, (level, message) => {
+    if (level === "error") errors.push(message);
+    options.log?.(level, message);
+  });
+  let model: LlamaModel | undefined;
+  try {
+    model = await loadModel(use, options.modelFile, errors);
+    const contextTokensMax = blocksOf(Math.min(limits.contextTokensMax, model.trainContextSize)) * BLOCK_TOKENS;
+    const batches = new BatchCounter();
+    const context = await makeContext(model, batches, { ...limits, contextTokensMax });
+    const sliceTokens = options.sliceTokens ?? (await measure(context, { ...limits, contextTokensMax }));
+    batches.reset();
+    const loaded = model;
+    return new LlamaEngine({
+      info: {
+        kind: "llama",
+        models: options.models,
+        preemption: "recompute",
+        batchCallsMax: limits.batchCallsMax,
+        residentCallsMax: limits.residentCallsMax,
+        heldCallsMax: limits.heldCallsMax,
+        kvBlocks: limits.residentCallsMax * blocksOf(contextTokensMax),
+        blockTokens: BLOCK_TOKENS,
+        contextTokensMax,
+      },
+      model,
+      context,
+      prompts: new PromptRenderer(model),
+      sliceTokens,
+      batches,
+      dispose: async () => {
+        await context.dispose();
+        await loaded.dispose();
+        await use.release();
+      },
+    });
+  } catch (error) {
+    await model?.dispose();
+    await use.release();
+    throw error;
+  }
+}
+
+async function makeContext(
+  model: LlamaModel,
+  batches: BatchCounter,
+  limits: { contextTokensMax: number; residentCallsMax: number; batchCallsMax: number; threads: number },
+): Promise<LlamaContext> {
+  try {
+    return await model.createContext({
+      contextSize: limits.contextTokensMax,
+      sequences: limits.residentCallsMax,
+      batchSize: Math.max(SLICE_TOKENS_MAX, limits.batchCallsMax),
+      threads: limits.threads,
+      flashAttention: FLASH_ATTENTION,
+      failedCreationRemedy: false,
+      batching: { itemPrioritizationStrategy: batches.strategy },
+    });
+  } catch (cause) {
+    throw new AutellixError(
+      "engine_error",
+      `No memory for ${limits.residentCallsMax} contexts of ${limits.contextTokensMax} tokens (${messageOf(cause)}): ` +
+        "lower residentCallsMax or contextTokensMax, or take a smaller model.",
+      { cause },
+    );
+  }
+}
+
+async function measure(
+  context: LlamaContext,
+  limits: { stepMsMax: number; batchCallsMax: number; contextTokensMax: number },
+): Promise<number> {
+  const sequence = context.getSequence();
+  try {
+    return await measureSlice({
+      evaluate: async (tokens) => {
+        await sequence.clearHistory();
+        await sequence.evaluateWithoutGeneratingNewTokens(Array.from({ length: tokens }, () => MEASURE_ID));
+      },
+      nowMs: () => performance.now(),
+      stepMsMax: limits.stepMsMax,
+      neighbours: limits.batchCallsMax - 1,
+      contextTokensMax: limits.contextTokensMax - 1,
+    });
+  } finally {
+    await sequence.dispose();
+  }
+}
+
+function blocksOf(tokens: number): number {
+  return Math.max(1, Math.floor(tokens / BLOCK_TOKENS));
+}

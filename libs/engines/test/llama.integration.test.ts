@@ -1,0 +1,125 @@
+import { execFile } from "node:child_process";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import type { Token } from "node-llama-cpp";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type LlamaEngine, openLlamaEngine } from "../src/llama/index.ts";
+import { loadModel, useLlama } from "../src/llama/library.ts";
+import { writeTinyModel } from "../src/tiny-model/index.ts";
+import { advance, chat, complete, engineContract, open, SUBJECT } from "./contract.ts";
+
+const folder = await mkdtemp(join(tmpdir(), "autellix-engines-"));
+const modelFile = join(folder, "tiny.gguf");
+await writeTinyModel(modelFile, { seed: 1 });
+afterAll(() => rm(folder, { recursive: true }));
+
+engineContract(
+  "the llama engine",
+  async () => {
+    const engine = await openLlamaEngine({ modelFile, models: ["tiny"], ...SUBJECT });
+    const use = await useLlama(false, () => {});
+    const model = await loadModel(use, modelFile, []);
+    const decode = (ids: readonly number[]) =>
+      model.detokenize(ids.filter((id) => !model.isEogToken(id as Token)) as Token[]);
+    return {
+      engine: Object.assign(engine, { release: () => model.dispose().then(use.release) }),
+      decode,
+      foreignId: 512,
+    };
+  },
+  async ({ engine }) => {
+    await (engine as LlamaEngine & { release: () => Promise<void> }).release();
+    await engine.shutdown();
+  },
+);
+
+describe("the llama engine on the tiny model", () => {
+  let engine: LlamaEngine;
+  beforeAll(async () => {
+    engine = await openLlamaEngine({ modelFile, models: ["tiny"], batchCallsMax: 8 });
+  });
+  afterAll(() => engine.shutdown());
+
+  it("measures its slice at the start and says what it can hold", () => {
+    expect([512, 64, 8, 4, 2, 1]).toContain(engine.sliceTokens);
+    expect(engine.info).toMatchObject({
+      kind: "llama",
+      contextTokensMax: 2048,
+      kvBlocks: (8 * 2048) / 16,
+      blockTokens: 16,
+    });
+    expect(engine.counters()).toMatchObject({ steps: 0, batchMax: 0, residentCalls: 0 });
+  });
+
+  it("gives answers of varied, finite lengths in whole characters, greedy and sampled", async () => {
+    for (const temperature of [0, 1]) {
+      const calls = Array.from({ length: 40 }, (_, i) =>
+        chat(`Question ${i}: ${"why so ".repeat(i % 9)}?`, { temperature, seed: i }),
+      );
+      const answers = [];
+      for (let i = 0; i < calls.length; i += 8) {
+        const batch = await Promise.all(calls.slice(i, i + 8).map((one) => open(engine, one)));
+        answers.push(...(await advance(engine, batch)));
+        await Promise.all(batch.map((call) => engine.close(call)));
+      }
+      const lengths = answers.map((answer) => answer.ids.length).sort((a, b) => a - b);
+      expect(new Set(answers.map((answer) => answer.finish))).toEqual(new Set(["stop"]));
+      expect(answers.filter((answer) => answer.text.includes("\ufffd"))).toEqual([]);
+      expect(new Set(lengths).size).toBeGreaterThan(15);
+      expect(lengths.at(-1)).toBeLessThan(400);
+      expect(lengths[20]).toBeGreaterThan(10);
+    }
+  });
+
+  it("gives the same greedy text on two engines with the same slices", async () => {
+    const other = await openLlamaEngine({ modelFile, models: ["tiny"], sliceTokens: engine.sliceTokens });
+    try {
+      const call = chat("The same question for both.");
+      expect((await complete(other, call)).text).toBe((await complete(engine, call)).text);
+    } finally {
+      await other.shutdown();
+    }
+  });
+});
+
+describe("a llama engine that cannot be opened", () => {
+  it("says in one sentence what to do", async () => {
+    const broken = join(folder, "broken.gguf");
+    await writeFile(broken, "GGUF and then nothing of the kind");
+    const page = join(folder, "page.gguf");
+    await writeFile(page, "<html>not found</html>");
+    for (const [file, reason] of [
+      [join(folder, "absent.gguf"), /cannot be read \(ENOENT.*: name a GGUF file/],
+      [page, /is no GGUF file: fetch it again/],
+      [broken, /cannot be loaded \(.*: fetch it again/],
+    ] as const) {
+      const opening = openLlamaEngine({ modelFile: file, models: ["m"] });
+      await expect(opening).rejects.toMatchObject({ code: "engine_error", message: expect.stringMatching(reason) });
+    }
+  });
+
+  it("refuses more contexts than memory holds", async () => {
+    const opening = openLlamaEngine({ modelFile, models: ["m"], residentCallsMax: 200_000, contextTokensMax: 8192 });
+    await expect(opening).rejects.toMatchObject({
+      code: "engine_error",
+      message: expect.stringMatching(/lower residentCallsMax/),
+    });
+  });
+});
+
+it("a process that shuts its engine down exits by itself", async () => {
+  const script = join(folder, "exit.ts");
+  const source = new URL("../src/llama/index.ts", import.meta.url).href;
+  await writeFile(
+    script,
+    `import { openLlamaEngine } from ${JSON.stringify(source)};
+     const engine = await openLlamaEngine({ modelFile: ${JSON.stringify(modelFile)}, models: ["m"] });
+     await engine.open({ key: "k", chat: ${JSON.stringify(chat("Hello"))}, forcedIds: [] }).then((call) => engine.step([call]));
+     await engine.shutdown();
+     console.log("down");`,
+  );
+  const { stdout } = await promisify(execFile)(process.execPath, [script], { timeout: 60_000 });
+  expect(stdout.trim()).toBe("down");
+});

@@ -1,0 +1,34 @@
+/** Entry of every command of this repository; `scripts/start.mjs` runs it on Node 24. */
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { keysCommand } from "./keys.ts";
+import { startCommand } from "./start/command.ts";
+import { testCommand } from "./suites/test.ts";
+import { verifyCommand } from "./suites/verify.ts";
+import { exitCodeOf, UsageError } from "./usage.ts";
+
+const ROOT = dirname(dirname(dirname(dirname(fileURLToPath(import.meta.url)))));
+const COMMANDS = ["start", "test", "verify", "keys"];
+
+process.exitCode = await main().catch(exitCodeOf);
+// The channel to `scripts/start.mjs` would keep this process alive.
+if (process.connected) process.disconnect();
+
+async function main(): Promise<number> {
+  const [command, ...args] = process.argv.slice(2);
+  const { env } = process;
+  // npm runs scripts in the repository, and says here where the person is.
+  const cwd = env.INIT_CWD ?? process.cwd();
+  switch (command) {
+    case "start":
+      return startCommand(args, { env, cwd, root: ROOT, servicesDir: join(ROOT, "services") });
+    case "test":
+      return testCommand(args, { env, root: ROOT });
+    case "verify":
+      return verifyCommand({ env, root: ROOT });
+    case "keys":
+      return keysCommand(args, join(ROOT, ".data"), cwd, (text) => process.stdout.write(text));
+    default:
+      throw new UsageError(`"${command ?? ""}" is none of ${COMMANDS.join(", ")}`);
+  }
+}

@@ -1,0 +1,71 @@
+/** Which processes make up the system, and with what environment. */
+import { join } from "node:path";
+import type { PoolSpec } from "./models.ts";
+import type { StartOptions } from "./options.ts";
+
+/** Stopped in this order: nothing new comes in, then what runs is ended, then what decides. */
+export const STOP_ORDER = ["frontend", "worker-agent", "scheduler"] as const;
+export type ServiceKind = (typeof STOP_ORDER)[number];
+
+export interface ServiceSpec {
+  kind: ServiceKind;
+  /** Unique, for people and for the log file: `frontend-0`. */
+  name: string;
+  /** The TypeScript file to run. */
+  module: string;
+  env: Record<string, string>;
+}
+
+export const HOST = "127.0.0.1";
+
+export function frontendPorts({ port, frontends }: { port: number; frontends: number }): number[] {
+  return Array.from({ length: frontends }, (_, i) => port + i);
+}
+
+/** @param servicesDir the folder that holds `frontend`, `scheduler` and `worker-agent`. */
+export function serviceSpecs(
+  options: StartOptions,
+  pools: readonly PoolSpec[],
+  natsUrl: string,
+  servicesDir: string,
+): ServiceSpec[] {
+  const service = (kind: ServiceKind, name: string, env: Record<string, string>): ServiceSpec => ({
+    kind,
+    name,
+    module: join(servicesDir, kind, "src", "main.ts"),
+    env: {
+      AUTELLIX_NATS_URL: natsUrl,
+      AUTELLIX_LOG_LEVEL: options.logLevel,
+      // Log files hold JSON; the supervisor makes lines for people of it.
+      AUTELLIX_PRETTY: "false",
+      AUTELLIX_INSTANCE: name,
+      ...env,
+    },
+  });
+  const times = <T>(n: number, make: (i: number) => T) => Array.from({ length: n }, (_, i) => make(i));
+  return [
+    ...pools.flatMap(({ pool, modelNames, modelFile }) => [
+      ...times(options.schedulers, (i) =>
+        service("scheduler", `scheduler-${pool}-${i}`, { AUTELLIX_POOL: pool, AUTELLIX_POLICY: options.policy }),
+      ),
+      ...times(options.engines, (i) =>
+        service("worker-agent", `worker-agent-${pool}-${i}`, {
+          AUTELLIX_POOL: pool,
+          // The same at every start, so that an engine that comes back is known as itself.
+          AUTELLIX_ENGINE_ID: `${pool}-${i}`,
+          AUTELLIX_ENGINE: options.engine,
+          AUTELLIX_MODEL_NAMES: modelNames.join(","),
+          ...(modelFile === undefined ? {} : { AUTELLIX_MODEL_FILE: modelFile }),
+          ...(options.preset === undefined ? {} : { AUTELLIX_ENGINE_PRESET: options.preset }),
+        }),
+      ),
+    ]),
+    ...frontendPorts(options).map((port, i) =>
+      service("frontend", `frontend-${i}`, {
+        AUTELLIX_HOST: HOST,
+        AUTELLIX_PORT: String(port),
+        ...(options.apiKeysFile === undefined ? {} : { AUTELLIX_API_KEYS_FILE: options.apiKeysFile }),
+      }),
+    ),
+  ];
+}

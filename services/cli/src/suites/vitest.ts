@@ -1,0 +1,99 @@
+/** Runs vitest as a child that leaves nothing behind, and counts what it found. */
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { delimiter, join } from "node:path";
+import { type Env, holdFolder, spawnTied } from "@autellix/runtime";
+import { z } from "zod";
+
+export interface SuiteContext {
+  env: Env;
+  /** The repository. */
+  root: string;
+}
+
+export interface Counts {
+  passed: number;
+  failed: number;
+}
+
+/** What is used of vitest's JSON report. */
+const reportSchema = z.object({
+  success: z.boolean(),
+  testResults: z.array(
+    z.object({
+      name: z.string(),
+      status: z.string(),
+      assertionResults: z.array(z.object({ status: z.string(), fullName: z.string() })),
+    }),
+  ),
+});
+
+/**
+ * @param projects of vitest.config.ts. @param args more for vitest's command line, such as paths.
+ * @returns what counts. With CI set, a skipped test is a failed one: there nothing may be missing.
+ */
+export async function runVitest(
+  projects: readonly string[],
+  args: readonly string[],
+  { env, root }: SuiteContext,
+  signal: AbortSignal,
+): Promise<Counts> {
+  const folder = await mkdtemp(join(tmpdir(), "autellix-report-"));
+  const held = holdFolder(folder);
+  const report = join(folder, "report.json");
+  const vitest = [
+    join(root, "node_modules", "vitest", "vitest.mjs"),
+    "run",
+    ...projects.flatMap((project) => ["--project", project]),
+    "--reporter=default",
+    "--reporter=json",
+    `--outputFile.json=${report}`,
+    ...args,
+  ];
+  // Tests that start `node` must get this one.
+  const path = [join(root, "node_modules", ".bin"), env.PATH].join(delimiter);
+  const child = spawnTied(process.execPath, vitest, { env: { ...env, PATH: path }, cwd: root, stdout: 1, stderr: 2 });
+  const end = () => void child.end();
+  signal.addEventListener("abort", end);
+  try {
+    if (signal.aborted) end();
+    const code = await child.exited;
+    signal.throwIfAborted();
+    return count(await readFile(report, "utf8").catch(() => undefined), code, isCi(env));
+  } finally {
+    signal.removeEventListener("abort", end);
+    await rm(folder, { recursive: true, force: true });
+    held.release();
+  }
+}
+
+function isCi(env: Env): boolean {
+  return env.CI === "true" || env.CI === "1";
+}
+
+/** @param text the report; undefined when vitest ended without one, which is a failure in itself. */
+export function count(text: string | undefined, exitCode: number, skippedFails: boolean): Counts {
+  const report = text === undefined ? undefined : reportSchema.parse(JSON.parse(text));
+  const counts: Counts = { passed: 0, failed: 0 };
+  for (const file of report?.testResults ?? []) {
+    for (const { status, fullName } of file.assertionResults) {
+      if (status === "passed") counts.passed += 1;
+      else if (status === "failed") counts.failed += 1;
+      else if (skippedFails) {
+        counts.failed += 1;
+        process.stdout.write(`skipped, which fails with CI set: ${file.name}: ${fullName}\n`);
+      }
+    }
+    // A file that could not even be loaded has no tests to fail.
+    if (file.status === "failed" && !file.assertionResults.some(({ status }) => status === "failed"))
+      counts.failed += 1;
+  }
+  // An error outside all tests.
+  if (counts.failed === 0 && exitCode !== 0) counts.failed += 1;
+  return counts;
+}
+
+/** The last line of every run of tests. */
+export function countsLine({ passed, failed }: Counts): string {
+  return `${passed} passed, ${failed} failed\n`;
+}

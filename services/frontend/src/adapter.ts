@@ -1,0 +1,279 @@
+/**
+ * Carries the machine's effects out on NATS and HTTP and turns answers into events. Its loop is `#dispatch`: one event
+ * at a time → react → carry out in order.
+ */
+import {
+  AutellixError,
+  type Bus,
+  type CallKey,
+  callKey,
+  decodeAs,
+  type FrontendMessage,
+  frontendMessageSchema,
+  listen,
+  outcomeBodySchema,
+  send,
+  statusSchema,
+  subjects,
+} from "@autellix/protocol";
+import type { Logger } from "@autellix/runtime";
+import type { Effect, Event, InquiryResult, ProgramControl, Submission } from "./events.ts";
+import type { CallResponse, ResponseEvents } from "./http/response.ts";
+import type { Desk } from "./http/server.ts";
+import { newId } from "./ids.ts";
+import { type Limits, TICK_MS } from "./limits.ts";
+import { Machine } from "./machine.ts";
+import { watchModels } from "./models.ts";
+import { NatsSide } from "./nats.ts";
+import type { Outcome } from "./outcome.ts";
+
+type EffectOf<K extends Effect["kind"]> = Extract<Effect, { kind: K }>;
+/** Without `atMs`, which the adapter adds. */
+type Untimed<E> = E extends { atMs: number } ? Omit<E, "atMs"> : E;
+
+export interface AdapterOptions {
+  bus: Bus;
+  limits: Limits;
+  log: Logger;
+  /** Something broke that the frontend cannot go on without. */
+  fail(error: unknown): void;
+}
+
+export class Adapter implements Desk {
+  readonly #bus: Bus;
+  readonly #log: Logger;
+  readonly #fail: (error: unknown) => void;
+  readonly #machine: Machine;
+  readonly #nats: NatsSide;
+  /** New at each start: whoever holds a call of an earlier run finds nobody there (design §2, Frontend gone). */
+  readonly #frontend = newId();
+  readonly #responses = new Map<CallKey, CallResponse>();
+  readonly #inquiries = new Map<number, (result: InquiryResult) => void>();
+  readonly #queue: Event[] = [];
+  readonly #stops: (() => void)[] = [];
+  #dispatching = false;
+  #inquiry = 0;
+  #connected = true;
+  #stopped = false;
+
+  constructor({ bus, limits, log, fail }: AdapterOptions) {
+    this.#bus = bus;
+    this.#log = log.child({ frontend: this.#frontend });
+    this.#fail = fail;
+    this.#machine = new Machine(limits);
+    this.#nats = new NatsSide(bus, this.#log, subjects.tokens(this.#frontend));
+  }
+
+  /** Listens to NATS. The list of models is read in the background: no pool may have been made yet. */
+  async start(): Promise<void> {
+    const invalid = (error: AutellixError, { subject }: { subject: string }) =>
+      this.#log.warn({ subject, code: error.code, reason: error.message }, "an invalid message was dropped");
+    const tokens = subjects.tokens(this.#frontend);
+    const subscriptions = [
+      listen(this.#bus, tokens, frontendMessageSchema, (message, { reply }) => this.#heard(message, reply), invalid),
+      listen(
+        this.#bus,
+        subjects.statusOfAll,
+        statusSchema,
+        (status) => this.#now({ kind: "statusSent", status }),
+        invalid,
+      ),
+    ];
+    for (const subscription of subscriptions) this.#stops.push(() => subscription.unsubscribe());
+    await this.#bus.nc.flush();
+    const timer = setInterval(() => this.#now({ kind: "ticked" }), TICK_MS);
+    this.#stops.push(() => clearInterval(timer));
+    void this.#watchConnection();
+    const models = watchModels(this.#bus, this.#log, (event) => this.#now(event));
+    this.#stops.push(() => models.stop());
+  }
+
+  /** Ends what is open within `drainMsMax`, then cancels the rest; the bus stays open. */
+  async drain(drainMsMax: number, cancelsMsMax: number): Promise<void> {
+    this.#now({ kind: "drainStarted" });
+    await until(() => this.#machine.openCalls === 0, drainMsMax);
+    this.#now({ kind: "drainEnded" });
+    await until(() => this.#machine.openCancels === 0, cancelsMsMax);
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    for (const stop of this.#stops.splice(0)) stop();
+  }
+
+  submit(call: Submission, respond: (events: ResponseEvents) => CallResponse): void {
+    const key = callKey(call.tenant, call.callId);
+    const response = respond({
+      buffered: (bytes) => this.#now({ kind: "buffered", key, bytes }),
+      gone: () => this.#now({ kind: "clientGone", key }),
+    });
+    this.#responses.set(key, response);
+    this.#now({ kind: "submitted", call });
+  }
+
+  async cancelCall(tenant: string, callId: string): Promise<InquiryResult> {
+    return await this.#inquire((inquiry) => ({ kind: "cancelRequested", inquiry, tenant, callId }));
+  }
+
+  async program(tenant: string, message: ProgramControl): Promise<InquiryResult> {
+    return await this.#inquire((inquiry) => ({ kind: "programRequested", inquiry, tenant, message }));
+  }
+
+  models(): string[] {
+    return this.#machine.models();
+  }
+
+  unreadyReason(): string | undefined {
+    return this.#connected ? this.#machine.unreadyReason(performance.now()) : "NATS is not connected";
+  }
+
+  async #inquire(event: (inquiry: number) => Untimed<Event>): Promise<InquiryResult> {
+    const inquiry = ++this.#inquiry;
+    return await new Promise((resolve) => {
+      this.#inquiries.set(inquiry, resolve);
+      this.#now(event(inquiry));
+    });
+  }
+
+  #now(event: Untimed<Event>): void {
+    this.#queue.push({ ...event, atMs: performance.now() } as Event);
+    if (!this.#dispatching) this.#dispatch();
+  }
+
+  /** Effects can cause events (a write that fills a socket): these wait until the effects before them are done. */
+  #dispatch(): void {
+    this.#dispatching = true;
+    try {
+      for (let event = this.#queue.shift(); event; event = this.#queue.shift()) {
+        for (const effect of this.#machine.react(event)) this.#carryOut(effect);
+      }
+    } catch (error) {
+      this.#queue.length = 0;
+      this.#fail(error);
+    } finally {
+      this.#dispatching = false;
+    }
+  }
+
+  #carryOut(effect: Effect): void {
+    switch (effect.kind) {
+      case "open":
+        this.#responses.get(effect.key)?.open();
+        break;
+      case "text":
+        this.#responses.get(effect.key)?.text(effect.text);
+        break;
+      case "comment":
+        this.#responses.get(effect.key)?.comment();
+        break;
+      case "finish":
+        this.#responses.get(effect.key)?.finish(effect.reason, effect.usage, effect.extension);
+        break;
+      case "whole":
+        this.#responses.get(effect.key)?.whole(effect.completion);
+        break;
+      case "fail":
+        this.#responses.get(effect.key)?.fail(effect.failure, effect.cut ?? false);
+        this.#responses.delete(effect.key);
+        break;
+      case "callEnded":
+        this.#responses.delete(effect.key);
+        this.#log.info(effect.fields, "call ended");
+        break;
+      case "inquiryEnded":
+        this.#inquiries.get(effect.inquiry)?.(effect.result);
+        this.#inquiries.delete(effect.inquiry);
+        break;
+      case "answer":
+        send(this.#bus, effect.reply, effect.message);
+        break;
+      case "warn":
+        this.#log.warn({ call: effect.key }, effect.message);
+        break;
+      default:
+        this.#askNats(effect);
+    }
+  }
+
+  /** Questions to NATS: each answer, or that there was none, is an event. */
+  #askNats(effect: EffectOf<"publish" | "askTokens" | "readOutcome" | "cancel" | "control">): void {
+    const nats = this.#nats;
+    switch (effect.kind) {
+      case "publish": {
+        const { key } = effect;
+        void nats.publish(effect).then((result) => this.#now({ kind: "publishAnswered", key, result }));
+        break;
+      }
+      case "askTokens": {
+        const { key, engine } = effect;
+        void nats.askTokens(effect).then((answer) => this.#now({ kind: "gapAnswered", key, engine, answer }));
+        break;
+      }
+      case "readOutcome": {
+        const { key, purpose } = effect;
+        void nats.readOutcome(effect).then((read) => this.#now({ kind: "outcomeRead", key, purpose, read }));
+        break;
+      }
+      case "cancel": {
+        const { key, address } = effect;
+        const message = { op: "call.cancel", call_id: address.callId, cause: "client" } as const;
+        void nats
+          .control(address.pool, address.tenant, message)
+          .then((answer) => this.#now({ kind: "cancelAnswered", key, answer }));
+        break;
+      }
+      case "control": {
+        const { inquiry, pool, tenant, message } = effect;
+        void nats
+          .control(pool, tenant, message)
+          .then((answer) => this.#now({ kind: "controlAnswered", inquiry, pool, answer }));
+        break;
+      }
+    }
+  }
+
+  #heard(message: FrontendMessage, replySubject: string | undefined): void {
+    const reply = replySubject === "" ? undefined : replySubject;
+    switch (message.kind) {
+      case "tokens":
+        this.#now(message);
+        break;
+      case "end":
+        this.#now({ kind: "ended", key: message.call, outcome: this.#outcomeIn(message), reply });
+        break;
+      case "have": {
+        const { call: key, engine, epoch, attempt } = message;
+        this.#now({ kind: "haveAsked", key, engine, epoch, attempt, reply });
+        break;
+      }
+      case "ping":
+        this.#now({ kind: "pinged", reply });
+        break;
+    }
+  }
+
+  /** @returns undefined when it is not in the message: it is read from its record then. */
+  #outcomeIn({ call, body }: Extract<FrontendMessage, { kind: "end" }>): Outcome | undefined {
+    if (!body) return undefined;
+    try {
+      return decodeAs(outcomeBodySchema, body);
+    } catch (error) {
+      this.#log.warn({ call, reason: String(error) }, "the outcome in an end message is invalid: it is read instead");
+      return undefined;
+    }
+  }
+
+  async #watchConnection(): Promise<void> {
+    for await (const { type } of this.#bus.nc.status()) {
+      if (type !== "disconnect" && type !== "reconnect") continue;
+      this.#connected = type === "reconnect";
+      this.#log.warn({ connected: this.#connected }, "the connection to NATS has changed");
+    }
+    if (!this.#stopped) this.#fail(new AutellixError("queue_unavailable", "the connection to NATS was closed"));
+  }
+}
+
+async function until(condition: () => boolean, msMax: number): Promise<void> {
+  const end = performance.now() + msMax;
+  while (!condition() && performance.now() < end) await new Promise((resolve) => setTimeout(resolve, TICK_MS));
+}

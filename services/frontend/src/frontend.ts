@@ -1,0 +1,60 @@
+/**
+ * One frontend, wired: NATS, keys, machine, HTTP. `main.ts` runs it as a process, tests run it beside themselves.
+ */
+import { openBus } from "@autellix/protocol";
+import type { Logger } from "@autellix/runtime";
+import { Adapter } from "./adapter.ts";
+import type { Config } from "./config.ts";
+import { createServer, listen } from "./http/server.ts";
+import { keyRing, openRing } from "./keys.ts";
+
+/** Time that cancels have at a stop to be confirmed. */
+const LAST_CANCELS_MS_MAX = 1_500;
+const CLOSE_MS_MAX = 1_000;
+
+export interface FrontendContext {
+  log: Logger;
+  progress(text: string): void;
+  fail(error: unknown): void;
+}
+
+export interface Frontend {
+  port: number;
+  stop(): Promise<void>;
+}
+
+/** @throws AutellixError with one readable line: no NATS, a bad key file, a busy port. */
+export async function startFrontend(config: Config, { log, progress, fail }: FrontendContext): Promise<Frontend> {
+  const { limits, host } = config;
+  const keys = config.apiKeysFile === undefined ? openRing : await keyRing(config.apiKeysFile, log);
+  progress("connecting to NATS");
+  const bus = await openBus({ url: config.natsUrl, name: "autellix-frontend" });
+  const desk = new Adapter({ bus, limits, log, fail });
+  const server = createServer({ desk, keys, limits, log });
+  const close = async () => {
+    keys.stop();
+    desk.stop();
+    await bus.nc.close();
+  };
+  let port: number;
+  try {
+    await desk.start();
+    port = await listen(server, host, config.port);
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  log.info({ host, port }, "listening");
+  return {
+    port,
+    stop: async () => {
+      // Closing waits for the answers under way: `drain` ends them.
+      const closed = server.close();
+      await desk.drain(limits.drainMsMax, LAST_CANCELS_MS_MAX);
+      const cut = setTimeout(() => server.server.closeAllConnections(), CLOSE_MS_MAX);
+      await closed;
+      clearTimeout(cut);
+      await close();
+    },
+  };
+}

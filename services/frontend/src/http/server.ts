@@ -1,0 +1,86 @@
+/**
+ * The HTTP server: routes, keys, and what a request may look like. What happens to a call is the machine's business.
+ */
+import type { ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+import { AutellixError, errorTable } from "@autellix/protocol";
+import type { Logger } from "@autellix/runtime";
+import { type FastifyInstance, fastify } from "fastify";
+import type { InquiryResult, ProgramControl, Submission } from "../events.ts";
+import type { KeyRing } from "../keys.ts";
+import type { Limits } from "../limits.ts";
+import { answerClientError, failureOf, sendFailure } from "./errors.ts";
+import type { CallResponse, ResponseEvents } from "./response.ts";
+import { addRoutes } from "./routes.ts";
+
+/** What the routes need of the rest of the frontend. */
+export interface Desk {
+  submit(call: Submission, respond: (events: ResponseEvents) => CallResponse): void;
+  cancelCall(tenant: string, callId: string): Promise<InquiryResult>;
+  program(tenant: string, message: ProgramControl): Promise<InquiryResult>;
+  models(): string[];
+  /** Why no call can be served now; undefined when one can. */
+  unreadyReason(): string | undefined;
+}
+
+export interface ServerOptions {
+  desk: Desk;
+  keys: KeyRing;
+  limits: Limits;
+  log: Logger;
+}
+
+declare module "fastify" {
+  interface FastifyRequest {
+    tenant: string;
+  }
+}
+
+/** Percent-encoded length of the longest program id. */
+const PARAM_LENGTH_MAX = 4_096;
+
+export function createServer({ desk, keys, limits, log }: ServerOptions): FastifyInstance {
+  const open = new WeakMap<Socket, ServerResponse>();
+  const app = fastify({
+    bodyLimit: limits.bodyBytesMax,
+    requestTimeout: limits.requestMsMax,
+    // Node looks for late requests only so often.
+    http: { connectionsCheckingInterval: Math.min(limits.requestMsMax / 2, 5_000) },
+    routerOptions: { maxParamLength: PARAM_LENGTH_MAX },
+    forceCloseConnections: "idle",
+    // At a stop the machine refuses new calls, in the format of all errors.
+    return503OnClosing: false,
+    clientErrorHandler: (error, socket) => answerClientError(error, socket, open.get(socket)),
+    frameworkErrors: (error, _request, reply) => {
+      sendFailure(reply, failureOf(error) ?? { code: "internal_error", message: errorTable.internal_error.meaning });
+    },
+  });
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser("application/json", { parseAs: "buffer" }, (_request, body, done) => done(null, body));
+  app.setErrorHandler((error, _request, reply) => {
+    const failure = failureOf(error);
+    if (!failure) log.error({ err: error }, "a route failed");
+    sendFailure(reply, failure ?? { code: "internal_error", message: errorTable.internal_error.meaning });
+  });
+  app.setNotFoundHandler((_request, reply) => sendFailure(reply, { code: "not_found", message: "no such path" }));
+  app.decorateRequest("tenant", "");
+  app.addHook("onRequest", async (request, reply) => {
+    open.set(request.raw.socket, reply.raw);
+    if (request.url.startsWith("/v1/")) request.tenant = keys.tenantOf(request.headers.authorization);
+  });
+  addRoutes(app, desk, limits);
+  return app;
+}
+
+/** @throws AutellixError `internal_error` with one readable line when the port cannot be had. */
+export async function listen(app: FastifyInstance, host: string, port: number): Promise<number> {
+  try {
+    await app.listen({ host, port });
+  } catch (cause) {
+    const { code, message } = cause as { code?: string; message?: string };
+    const why = code === "EADDRINUSE" ? "the port is in use" : (message ?? "unknown reason");
+    throw new AutellixError("internal_error", `cannot listen on ${host}:${port}: ${why}`, { cause });
+  }
+  const address = app.server.address();
+  return typeof address === "object" && address !== null ? address.port : port;
+}

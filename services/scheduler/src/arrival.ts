@@ -1,0 +1,106 @@
+/** A call's headers, read and checked. A bad one ends the call with a code; it never stays in the queue. */
+import { type ArrivedCall, callId, programId } from "@autellix/core";
+import {
+  type CallAddress,
+  callKey,
+  type Encoding,
+  type ErrorCode,
+  estimatePromptTokens,
+  headers,
+  isName,
+  isValidAddress,
+  PROGRAM_ID_LENGTH_MAX,
+  parseReply,
+} from "@autellix/protocol";
+import type { CallMessage } from "./events.ts";
+
+/** Parent calls that a call may name. */
+export const PARENT_CALLS_MAX = 64;
+/** A larger count than any model's context is no estimate but an error. */
+const PROMPT_TOKENS_MAX = 100_000_000;
+const TRACE_LENGTH_MAX = 128;
+
+/** What the machine keeps of a call beside the core: how to name it to an agent and whom to tell its end. */
+export interface KnownCall {
+  address: CallAddress;
+  seq: number;
+  program: string;
+  thread: string | undefined;
+  reply: string | undefined;
+  trace: string | undefined;
+  bodyObject: string | undefined;
+  /** Encoding of the outcome. */
+  encoding: Encoding;
+}
+
+export type Arrival =
+  | { kind: "call"; call: ArrivedCall; known: KnownCall }
+  | { kind: "refused"; known: KnownCall; code: ErrorCode; message: string };
+
+/** @param lifetimeMaxMs a call's own deadline can only be shorter. */
+export function readArrival(message: CallMessage, lifetimeMaxMs: number): Arrival {
+  const { address, field } = message;
+  const replyField = field(headers.reply);
+  const reply = replyField === "" ? undefined : replyField;
+  const program = field(headers.program) || address.callId;
+  const known: KnownCall = {
+    address,
+    seq: message.seq,
+    program,
+    thread: field(headers.thread) || undefined,
+    // An end goes only to a subject that may get one.
+    reply: reply !== undefined && parseReply(reply) ? reply : undefined,
+    trace: field(headers.trace) || undefined,
+    bodyObject: field(headers.bodyObject) || undefined,
+    encoding: field(headers.encoding) === "msgpack" ? "msgpack" : "json",
+  };
+  const refuse = (code: ErrorCode, text: string): Arrival => ({ kind: "refused", known, code, message: text });
+
+  if (!isValidAddress(address))
+    return refuse("bad_call_id", "call id and tenant may only have A-Z a-z 0-9 _ - and 64 characters");
+  if (reply !== known.reply) return refuse("bad_reply_subject", `${headers.reply} must be an inbox (_INBOX.…)`);
+  const tooLong = firstTooLong(known);
+  if (tooLong) return refuse("invalid_request", `${tooLong} is too long`);
+  const deadlineMs = readCount(field(headers.deadlineMs), lifetimeMaxMs);
+  if (deadlineMs === "bad" || deadlineMs === 0)
+    return refuse("invalid_request", `${headers.deadlineMs} must be a positive whole number`);
+  const promptTokens = readCount(field(headers.promptTokens), PROMPT_TOKENS_MAX);
+  if (promptTokens === "bad") return refuse("invalid_request", `${headers.promptTokens} must be a whole number`);
+  const parents = field(headers.parents)
+    .split(",")
+    .map((id) => id.trim())
+    .filter((id) => id !== "");
+  if (parents.length > PARENT_CALLS_MAX || !parents.every(isName)) {
+    return refuse("invalid_request", `${headers.parents} must be at most ${PARENT_CALLS_MAX} call ids`);
+  }
+  const bodyBytes = readCount(field(headers.bodyBytes), Number.MAX_SAFE_INTEGER);
+  return {
+    kind: "call",
+    known,
+    call: {
+      id: callId(callKey(address.tenant, address.callId)),
+      seq: message.seq,
+      program: programId(`${address.tenant}/${program}`),
+      ...(program === address.callId ? { alone: true } : {}),
+      ...(known.thread ? { thread: known.thread } : {}),
+      ...(parents.length > 0 ? { parents: parents.map((id) => callId(callKey(address.tenant, id))) } : {}),
+      arrivedAt: message.storedAtMs,
+      deadlineAt: message.storedAtMs + Math.min(deadlineMs ?? lifetimeMaxMs, lifetimeMaxMs),
+      promptTokens: promptTokens ?? estimatePromptTokens(typeof bodyBytes === "number" ? bodyBytes : message.bodyBytes),
+    },
+  };
+}
+
+function firstTooLong(known: KnownCall): string | undefined {
+  if (known.program.length > PROGRAM_ID_LENGTH_MAX) return headers.program;
+  if ((known.thread?.length ?? 0) > PROGRAM_ID_LENGTH_MAX) return headers.thread;
+  if ((known.trace?.length ?? 0) > TRACE_LENGTH_MAX) return headers.trace;
+  return undefined;
+}
+
+/** A header that holds a count: undefined when absent, "bad" when it is none; larger values are cut to `max`. */
+function readCount(text: string, max: number): number | "bad" | undefined {
+  if (text === "") return undefined;
+  if (!/^\d{1,15}$/.test(text)) return "bad";
+  return Math.min(Number(text), max);
+}

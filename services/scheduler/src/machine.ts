@@ -1,0 +1,400 @@
+/**
+ * What a leading scheduler decides: synchronous, without clock, random or IO. It lives for one epoch. It owns the
+ * core, what the core does not need to know of a call (its address and reply), the agents' liveness, and the records
+ * on their way; the adapter owns every connection.
+ *
+ * Invariants: nothing is acked without a terminal record read or written (S3); no plan leaves before the take-over is
+ * complete (design §4); the end of a call is sent only after its record is stored (design §2.7).
+ */
+import {
+  balancers,
+  type Command,
+  callId,
+  type EngineReport,
+  engineId,
+  type Input,
+  isBalancerName,
+  isPolicyName,
+  policies,
+  Scheduler,
+} from "@autellix/core";
+import {
+  type CallKey,
+  type Control,
+  callKey,
+  type EngineInfo,
+  type Exit,
+  type Plan,
+  type PlanCall,
+  type Report,
+} from "@autellix/protocol";
+import { type KnownCall, readArrival } from "./arrival.ts";
+import { ControlDesk } from "./control.ts";
+import type { CallMessage, Effect, Event, MachineConfig, TakeOver } from "./events.ts";
+import { Liveness } from "./liveness.ts";
+import { ProgramStore } from "./programs.ts";
+import { RecordDesk } from "./records.ts";
+import { StatusDesk } from "./status.ts";
+
+/** Period of `tick`: liveness, beat, status and deadlines. */
+export const TICK_MS = 250;
+/** An agent that is not known yet is asked for its full report at most this often. */
+const ASK_AGAIN_MS = 500;
+/** The calls of a dead frontend are looked for at most this often. */
+const ORPHAN_SWEEP_MS = 1_000;
+
+export class SchedulerMachine {
+  readonly epoch: number;
+  private readonly config: MachineConfig;
+  private readonly core: Scheduler;
+  private readonly calls = new Map<CallKey, KnownCall>();
+  private readonly liveness: Liveness;
+  private readonly programs: ProgramStore;
+  private readonly records: RecordDesk;
+  private readonly control: ControlDesk;
+  private readonly status: StatusDesk;
+  /** Records read at the take-over, until the calls that they belong to are read. */
+  private gathered: TakeOver["records"];
+  /** Engines that have not reported yet, while gathering. */
+  private readonly missing: Set<string>;
+  private readonly infos = new Map<string, EngineInfo>();
+  private readonly askedAt = new Map<string, number>();
+  private readonly orphanedAt = new Map<string, number>();
+  private readonly startedAt: number;
+  private callsRead = false;
+  private leading = false;
+  private wakeAsked = false;
+  private beatNumber = 0;
+  private effects: Effect[] = [];
+
+  /** @param at the leader's clock, which every event brings: the stream's, carried on by a monotonic one. */
+  constructor(config: MachineConfig, takeOver: TakeOver, at: number) {
+    const { policy, balancer } = config;
+    if (!isPolicyName(policy) || !isBalancerName(balancer))
+      throw new Error(`unknown policy ${policy} or balancer ${balancer}`);
+    this.config = config;
+    this.epoch = takeOver.epoch;
+    this.core = new Scheduler({ ...config, policy: policies[policy], balancer: balancers[balancer] });
+    this.liveness = new Liveness(config);
+    this.programs = new ProgramStore(config.pool, config.programIdleMaxMs);
+    const emit = (effect: Effect) => this.effects.push(effect);
+    this.records = new RecordDesk(this.epoch, this.calls, emit);
+    this.control = new ControlDesk(config.pool, this.core, this.programs, emit);
+    this.status = new StatusDesk(config, this.epoch);
+    this.gathered = takeOver.records;
+    this.missing = new Set(takeOver.engines);
+    this.startedAt = at;
+    for (const entry of takeOver.programs)
+      this.feed({ kind: "programStarted", at, program: entry.program, restored: entry });
+    for (const engine of takeOver.engines) this.ask(engine, at);
+  }
+
+  /** @returns what the constructor wants done: the first questions. */
+  start(): Effect[] {
+    return this.takeEffects();
+  }
+
+  /** @param at the leader's clock; never lower than before. */
+  react(event: Event, at: number): Effect[] {
+    switch (event.kind) {
+      case "call":
+        this.callArrived(event.message, at);
+        break;
+      case "callsRead":
+        this.callsRead = true;
+        this.leadWhenGathered(at);
+        break;
+      case "agent":
+        if (event.message.kind === "report") this.reported(event.message, at);
+        else this.exited(event.message, at);
+        break;
+      case "control":
+        this.controlled(event.tenant, event.control, event.token, at);
+        break;
+      case "beat":
+        this.heardBeat(event.beat.epoch, event.beat.leader, at);
+        break;
+      case "wrote":
+      case "read":
+      case "deadStored":
+        for (const input of this.records.react(event, at)) this.feed(input);
+        break;
+      case "programStored":
+        this.programStored(event.key, event.result);
+        break;
+      case "flushPrograms":
+        this.effects.push(...this.programs.flush());
+        break;
+      case "outcomeLookedUp":
+        this.control.lookedUp(event.token, event.ended);
+        break;
+      case "outcomesUsed":
+        this.outcomesUsed(event.share, at);
+        break;
+      case "retry":
+        this.effects.push(event.effect);
+        break;
+      case "wake":
+        this.wakeAsked = false;
+        this.feed({ kind: "planDue", at });
+        break;
+      case "tick":
+        this.tick(at);
+        break;
+    }
+    return this.takeEffects();
+  }
+
+  private takeEffects(): Effect[] {
+    const effects = this.effects;
+    this.effects = [];
+    return effects;
+  }
+
+  // ── calls ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private callArrived(message: CallMessage, at: number): void {
+    const key = callKey(message.address.tenant, message.address.callId);
+    const arrival = readArrival(message, this.config.callLifetimeMaxMs);
+    const record = this.gathered.get(key);
+    if (arrival.kind === "refused") {
+      this.records.refuse(key, arrival.known, arrival.code, arrival.message);
+      return;
+    }
+    this.calls.set(key, arrival.known);
+    const held = !this.leading && record ? { record: recordOf(record.seq, record.head) } : {};
+    this.feed({ kind: "callArrived", at, call: arrival.call, ...held });
+  }
+
+  // ── agents ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private reported(report: Report, at: number): void {
+    if (report.pool !== this.config.pool) return;
+    const known = this.liveness.agents.get(report.engine);
+    if (known?.incarnation !== report.incarnation && !report.info) {
+      this.ask(report.engine, at);
+      return;
+    }
+    if (this.liveness.heard(report.engine, report.incarnation)) {
+      this.feed({ kind: "engineSuspected", at, engine: engineId(report.engine), suspected: false });
+    }
+    if (report.info && known?.incarnation !== report.incarnation) this.joined(report, report.info, at);
+    this.status.heard(report);
+    this.feed({ kind: "reported", at, report: toCoreReport(report, this.epoch) });
+    for (const frontend of report.frontendsDead) this.frontendDead(frontend, at);
+    this.missing.delete(report.engine);
+    this.leadWhenGathered(at);
+  }
+
+  private joined(report: Report, info: EngineInfo, at: number): void {
+    this.infos.set(report.engine, info);
+    this.feed({
+      kind: "engineJoined",
+      at,
+      engine: engineId(report.engine),
+      incarnation: report.incarnation,
+      capacity: info,
+    });
+    this.effects.push({ kind: "storeEngine", engine: report.engine }, { kind: "storeModels", models: info.models });
+    this.log("info", { engine: report.engine, incarnation: report.incarnation }, "engine joined");
+  }
+
+  private exited(exit: Exit, at: number): void {
+    const agent = this.liveness.agents.get(exit.engine);
+    if (exit.pool !== this.config.pool || (agent && agent.incarnation !== exit.incarnation)) return;
+    this.lose(exit.engine, "exit", at);
+    this.effects.push({ kind: "dropEngine", engine: exit.engine });
+    this.missing.delete(exit.engine);
+    this.leadWhenGathered(at);
+  }
+
+  private lose(engine: string, cause: "exit" | "silence", at: number): void {
+    this.liveness.forget(engine);
+    this.status.forget(engine);
+    this.infos.delete(engine);
+    this.feed({ kind: "engineLost", at, engine: engineId(engine), cause });
+    this.log("warn", { engine, cause }, "engine lost");
+  }
+
+  private ask(engine: string, at: number): void {
+    const last = this.askedAt.get(engine);
+    if (last !== undefined && at - last < ASK_AGAIN_MS) return;
+    this.askedAt.set(engine, at);
+    this.effects.push({ kind: "askReport", engine, epoch: this.epoch });
+  }
+
+  /** Nobody will read these calls: they end, the waiting ones too (design §2, Frontend gone). */
+  private frontendDead(frontend: string, at: number): void {
+    // Every agent repeats it in every report while it lasts.
+    const last = this.orphanedAt.get(frontend);
+    if (last !== undefined && at - last < ORPHAN_SWEEP_MS) return;
+    this.orphanedAt.set(frontend, at);
+    for (const [old, sweptAt] of this.orphanedAt) if (at - sweptAt >= ORPHAN_SWEEP_MS) this.orphanedAt.delete(old);
+    const reply = `autellix.tokens.${frontend}`;
+    for (const [key, call] of this.calls) {
+      if (call.reply === reply) this.feed({ kind: "callCancelled", at, call: callId(key), cause: "orphan" });
+    }
+  }
+
+  // ── taking over ────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Acts only when CALLS is read and every listed engine has reported, or had the time that makes it lost. */
+  private leadWhenGathered(at: number): void {
+    if (this.leading || !this.callsRead) return;
+    if (this.missing.size > 0 && at - this.startedAt < this.config.agentLostMs) return;
+    this.leading = true;
+    this.log("info", { epoch: this.epoch, calls: this.calls.size, engines: this.liveness.agents.size }, "leading");
+    this.feed({ kind: "leaderStarted", at });
+    for (const engine of this.missing) this.effects.push({ kind: "dropEngine", engine });
+    this.missing.clear();
+    this.gathered = new Map();
+  }
+
+  private heardBeat(epoch: number, leader: string, at: number): void {
+    if (leader === this.config.leader) this.liveness.echo(at);
+    else if (epoch > this.epoch) this.stepDown(`leader ${leader} has epoch ${epoch}`);
+  }
+
+  private stepDown(reason: string): void {
+    this.effects.push({ kind: "stepDown", reason });
+  }
+
+  // ── time ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private tick(at: number): void {
+    const { pool, leader } = this.config;
+    this.effects.push({ kind: "sendBeat", beat: { pool, epoch: this.epoch, leader, number: ++this.beatNumber } });
+    if (!this.leading) {
+      for (const engine of this.missing) this.ask(engine, at);
+      this.leadWhenGathered(at);
+      return;
+    }
+    const { suspected, lost } = this.liveness.tick(at);
+    for (const engine of suspected) {
+      this.feed({ kind: "engineSuspected", at, engine: engineId(engine), suspected: true });
+      this.log("warn", { engine }, "engine is silent");
+    }
+    for (const engine of lost) this.lose(engine, "silence", at);
+    this.feed({ kind: "timePassed", at });
+    const state = (engine: string) => (this.liveness.agents.get(engine)?.suspected ? "suspect" : "up");
+    this.effects.push({ kind: "sendStatus", status: this.status.view(this.core, this.infos, state, at) });
+  }
+
+  private outcomesUsed(share: number, at: number): void {
+    const admitsNew = share < this.config.outcomesShareMax;
+    if (this.status.setReason(admitsNew ? undefined : "outcomes stream nearly full")) {
+      this.log("warn", { share, dispatching: admitsNew }, "outcomes stream");
+    }
+    if (this.leading) this.feed({ kind: "timePassed", at, admitsNew });
+  }
+
+  // ── control ────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private controlled(tenant: string, control: Control, token: number, at: number): void {
+    // No answer yet: the caller repeats its request, and by then this leader acts (design §2, Cancel).
+    if (!this.leading) return;
+    for (const input of this.control.inputsOf(tenant, control, at)) this.feed(input);
+    this.control.answer(tenant, control, token);
+  }
+
+  private programStored(key: string, result: "stored" | "refused" | "unknown"): void {
+    if (result === "refused") {
+      this.stepDown("a state write was refused: a newer epoch exists");
+      return;
+    }
+    const { waiters, effects } = this.programs.stored(key, result === "stored");
+    this.effects.push(...effects);
+    for (const token of waiters) this.control.stored(token);
+  }
+
+  // ── the core ───────────────────────────────────────────────────────────────────────────────────────────────
+
+  private feed(input: Input): void {
+    for (const command of this.core.apply(input)) this.carry(command, input.at);
+  }
+
+  private carry(command: Command, at: number): void {
+    switch (command.kind) {
+      case "sendPlan":
+        this.effects.push({ kind: "sendPlan", plan: this.toWire(command.plan) });
+        break;
+      case "writeMarker":
+        this.records.writeMarker(command);
+        break;
+      case "writeOutcome":
+        this.records.writeOutcome(command);
+        break;
+      case "deadLetter":
+        this.records.keepDead(command.call, `engine crashed ${command.crashes} times under this call`);
+        break;
+      case "ack":
+        this.acked(command.call, command.seq);
+        break;
+      case "saveEntry":
+        this.effects.push(...this.programs.save(command.entry));
+        break;
+      case "wakeAt":
+        // A deadline is seen by the next tick; a plan is wanted as soon as the events at hand are read.
+        if (command.at > at || this.wakeAsked) break;
+        this.wakeAsked = true;
+        this.effects.push({ kind: "after", ms: 0, event: { kind: "wake" } });
+        break;
+    }
+  }
+
+  private acked(key: CallKey, seq: number): void {
+    const known = this.calls.get(key);
+    this.calls.delete(key);
+    this.status.ended();
+    this.effects.push({ kind: "ack", seq, bodyObject: known?.bodyObject });
+  }
+
+  private toWire(plan: Extract<Command, { kind: "sendPlan" }>["plan"]): Plan {
+    const full = (planned: (typeof plan.run)[number]): PlanCall => {
+      const known = this.calls.get(planned.call);
+      const { call, attempt, dispatch } = planned;
+      if (!dispatch || !known) return { call, attempt };
+      const { program, thread, reply, trace, bodyObject } = known;
+      return { call, attempt, dispatch: { ...dispatch, program, ...defined({ thread, reply, trace, bodyObject }) } };
+    };
+    return {
+      ...plan,
+      pool: this.config.pool,
+      epoch: this.epoch,
+      run: plan.run.map(full),
+      reserve: plan.reserve.map(full),
+      keep: plan.keep.map(full),
+      cancel: [...plan.cancel],
+      fences: [...plan.fences],
+    };
+  }
+
+  private log(level: "info" | "warn", fields: Record<string, unknown>, text: string): void {
+    this.effects.push({ kind: "log", level, fields, text });
+  }
+}
+
+function recordOf(seq: number, head: { kind: "outcome" } | { kind: "marker"; attempt: number; crashes: number }) {
+  return head.kind === "outcome"
+    ? ({ kind: "terminal" } as const)
+    : ({ kind: "marker", seq, attempt: head.attempt, crashes: head.crashes } as const);
+}
+
+function toCoreReport(report: Report, epoch: number): EngineReport {
+  return {
+    engine: engineId(report.engine),
+    incarnation: report.incarnation,
+    number: report.number,
+    planNumber: report.planEpoch === epoch ? report.planNumber : 0,
+    calls: report.calls.map((c) => ({ ...c, call: callId(c.call) })),
+    finished: report.finished.map((f) => ({ ...f, call: callId(f.call) })),
+    fenced: report.fenced.map((f) => ({ ...f, call: callId(f.call) })),
+  };
+}
+
+/** Only the fields that have a value: optional fields are absent on the wire, not undefined. */
+function defined<T extends object>(fields: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
+    [K in keyof T]?: Exclude<T[K], undefined>;
+  };
+}

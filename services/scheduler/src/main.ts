@@ -1,0 +1,69 @@
+/** Starts one scheduler of one pool: it leads, or stands by. */
+import { randomUUID } from "node:crypto";
+import { doublingLadder } from "@autellix/core";
+import { openBus } from "@autellix/protocol";
+import { runService } from "@autellix/runtime";
+import { SchedulerService } from "./adapter.ts";
+import {
+  CANCEL_MEMORY_MAX,
+  CANCEL_MEMORY_MS,
+  LEASE_MARGIN_MS,
+  OUTCOMES_DISPATCH_SHARE_MAX,
+  PLAN_RESEND_MS,
+  type SchedulerConfig,
+  schedulerConfig,
+} from "./config.ts";
+import type { MachineConfig } from "./events.ts";
+
+function machineConfig(config: SchedulerConfig, leader: string): MachineConfig {
+  return {
+    pool: config.AUTELLIX_POOL,
+    leader,
+    policy: config.AUTELLIX_POLICY,
+    ladder: doublingLadder(config.AUTELLIX_LADDER_FIRST_MS, config.AUTELLIX_LADDER_LEVELS),
+    balancer: config.AUTELLIX_BALANCER,
+    windowSteps: config.AUTELLIX_WINDOW_STEPS,
+    reserveCallsMax: config.AUTELLIX_RESERVE_CALLS_MAX,
+    attemptsCrashedMax: config.AUTELLIX_ATTEMPTS_CRASHED_MAX,
+    programIdleMaxMs: config.AUTELLIX_PROGRAM_IDLE_MAX_MS,
+    queuedCallsMax: config.AUTELLIX_QUEUED_CALLS_MAX,
+    callLifetimeMaxMs: config.AUTELLIX_CALL_LIFETIME_MAX_MS,
+    cancelMemoryMs: CANCEL_MEMORY_MS,
+    cancelMemoryMax: CANCEL_MEMORY_MAX,
+    planResendMs: PLAN_RESEND_MS,
+    agentSuspectMs: config.AUTELLIX_AGENT_SUSPECT_MS,
+    agentLostMs: config.AUTELLIX_AGENT_LOST_MS,
+    outcomesShareMax: OUTCOMES_DISPATCH_SHARE_MAX,
+  };
+}
+
+await runService({
+  name: "scheduler",
+  env: process.env,
+  config: schedulerConfig,
+  async start(config, { log, fail }) {
+    const leader = randomUUID();
+    const onStatus = (line: string) => log.warn(line);
+    const bus = await openBus({ url: config.AUTELLIX_NATS_URL, name: `scheduler ${config.AUTELLIX_POOL}`, onStatus });
+    const service = new SchedulerService({
+      bus,
+      machine: machineConfig(config, leader),
+      leadership: {
+        leader,
+        leaseMs: config.AUTELLIX_LEASE_MS,
+        leaseMarginMs: LEASE_MARGIN_MS,
+        standbyMs: config.AUTELLIX_STANDBY_MS,
+      },
+      replicas: config.AUTELLIX_REPLICAS,
+      log,
+      fail,
+    });
+    await service.start();
+    return {
+      async stop() {
+        await service.stop();
+        await bus.nc.close();
+      },
+    };
+  },
+});

@@ -1,0 +1,285 @@
+/**
+ * Carries the machine's effects out, on NATS and on the engine, and turns what comes back into events. One loop:
+ * something happens → `receive` → the machine reacts → its effects are carried out.
+ */
+import { setImmediate as nextTurn } from "node:timers/promises";
+import type { Engine, EngineCall, StepResult } from "@autellix/engines";
+import {
+  type AutellixError,
+  ask,
+  askSchema,
+  type Bus,
+  confirmSchema,
+  haveAnswerSchema,
+  headers,
+  listen,
+  planSchema,
+  putBody,
+  readOutcome,
+  send,
+  subjects,
+  writeOutcomeRecord,
+} from "@autellix/protocol";
+import type { Logger } from "@autellix/runtime";
+import { callError, fetchBody, forcedTextOf, steppedCall } from "./engine-calls.ts";
+import type { Effect, Happening } from "./events.ts";
+import { sendJson } from "./inbox.ts";
+import { END_REPEAT_MS, HAVE_MS_MAX, PING_MS } from "./limits.ts";
+import { AgentMachine } from "./machine.ts";
+import type { AgentSetup } from "./state.ts";
+
+type EffectOf<K extends Effect["kind"]> = Extract<Effect, { kind: K }>;
+
+export interface AdapterOptions {
+  bus: Bus;
+  engine: Engine;
+  setup: AgentSetup;
+  log: Logger;
+  /** Ends the process: the engine or the machine is broken. */
+  fail: (error: unknown) => void;
+}
+
+export class AgentAdapter {
+  readonly #options: AdapterOptions;
+  readonly #machine: AgentMachine;
+  readonly #engineCalls = new Map<number, EngineCall>();
+  /** Steps, evictions and closings, one after another. */
+  #engineTail: Promise<void> = Promise.resolve();
+  #timer: NodeJS.Timeout | undefined;
+  readonly #subscriptions: { unsubscribe(): void }[] = [];
+  readonly #drained = Promise.withResolvers<void>();
+  #failed = false;
+
+  constructor(options: AdapterOptions) {
+    this.#options = options;
+    this.#machine = new AgentMachine(options.setup);
+  }
+
+  start(): void {
+    const { bus, setup, log } = this.#options;
+    const refused = (error: AutellixError) => log.warn({ code: error.code }, "invalid message refused");
+    this.#subscriptions.push(
+      listen(
+        bus,
+        subjects.plan(setup.engine),
+        planSchema,
+        (plan) => this.receive({ kind: "planReceived", plan }),
+        refused,
+      ),
+      listen(
+        bus,
+        subjects.ask(setup.engine),
+        askSchema,
+        (question, raw) => {
+          if (raw.reply) this.receive({ kind: "asked", ask: question, replyTo: raw.reply });
+        },
+        refused,
+      ),
+    );
+    this.#do(this.#followConnection());
+    this.receive({ kind: "started" });
+  }
+
+  /** Ends what has begun, within the machine's limits, and says goodbye to the scheduler. */
+  async stop(): Promise<void> {
+    this.receive({ kind: "drainAsked" });
+    await this.#drained.promise;
+    clearTimeout(this.#timer);
+    for (const subscription of this.#subscriptions) subscription.unsubscribe();
+    await this.#engineTail;
+  }
+
+  /** The loop. */
+  receive(happening: Happening): void {
+    if (this.#failed) return;
+    try {
+      const event = { ...happening, atMs: performance.timeOrigin + performance.now() };
+      for (const effect of this.#machine.react(event)) this.#carryOut(effect);
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #carryOut(effect: Effect): void {
+    const { bus, log } = this.#options;
+    switch (effect.kind) {
+      case "send":
+        send(bus, effect.subject, effect.message);
+        return;
+      case "sendInbox":
+        this.#sendInbox(effect);
+        return;
+      case "fetch":
+        this.#do(this.#fetch(effect));
+        return;
+      case "askHave":
+        this.#do(this.#askHave(effect));
+        return;
+      case "open":
+        this.#do(this.#open(effect));
+        return;
+      case "step":
+        this.#onEngine(() => this.#step(effect.ids));
+        return;
+      case "evict":
+        this.#evict(effect.id);
+        return;
+      case "close":
+        this.#close(effect.id);
+        return;
+      case "storeResult":
+        this.#do(this.#storeResult(effect));
+        return;
+      case "writeOutcome":
+        this.#do(this.#writeOutcome(effect));
+        return;
+      case "readOutcome":
+        this.#do(this.#readOutcome(effect));
+        return;
+      case "requestEnd":
+        this.#do(this.#requestEnd(effect));
+        return;
+      case "ping":
+        this.#do(this.#ping(effect));
+        return;
+      case "wake":
+        this.#wakeAt(effect.atMs);
+        return;
+      case "log":
+        log[effect.level](effect.fields, effect.msg);
+        return;
+      case "drained":
+        this.#drained.resolve();
+    }
+  }
+
+  #wakeAt(atMs: number): void {
+    clearTimeout(this.#timer);
+    const delayMs = Math.max(0, atMs - (performance.timeOrigin + performance.now()));
+    this.#timer = setTimeout(() => this.receive({ kind: "timePassed" }), Math.ceil(delayMs));
+  }
+
+  // ── NATS ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #sendInbox({ subject, message, end }: EffectOf<"sendInbox">): void {
+    sendJson(this.#options.bus, subject, message, end === undefined ? {} : { [headers.end]: end });
+  }
+
+  async #fetch({ id, address, seq, bodyObject }: EffectOf<"fetch">): Promise<void> {
+    const { bus } = this.#options;
+    const [body, outcome] = await Promise.all([
+      fetchBody(bus, address, seq, bodyObject),
+      readOutcome(bus, address, "any"),
+    ]);
+    this.receive({ kind: "fetched", id, body, outcome });
+  }
+
+  async #askHave({ id, frontend, call, epoch, attempt }: EffectOf<"askHave">): Promise<void> {
+    const { bus, setup } = this.#options;
+    const question = { kind: "have", call, engine: setup.engine, epoch, attempt };
+    const answer = await ask(bus, subjects.tokens(frontend), question, haveAnswerSchema, HAVE_MS_MAX);
+    this.receive({ kind: "haveAnswered", id, answer });
+  }
+
+  async #storeResult({ id, bytes }: EffectOf<"storeResult">): Promise<void> {
+    let name: string | undefined;
+    try {
+      name = await putBody(this.#options.bus, bytes);
+    } catch (error) {
+      this.#options.log.warn({ err: error }, "a large result could not be stored");
+    }
+    this.receive({ kind: "resultStored", id, name });
+  }
+
+  async #writeOutcome({ id, address, head, body, fence }: EffectOf<"writeOutcome">): Promise<void> {
+    const result = await writeOutcomeRecord(this.#options.bus, address, head, body, fence);
+    this.receive({ kind: "outcomeWritten", id, result });
+  }
+
+  async #readOutcome({ id, address }: EffectOf<"readOutcome">): Promise<void> {
+    this.receive({ kind: "outcomeRead", id, result: await readOutcome(this.#options.bus, address, "leader") });
+  }
+
+  async #requestEnd({ id, frontend, call, status, body }: EffectOf<"requestEnd">): Promise<void> {
+    const { bus, setup } = this.#options;
+    const message = { kind: "end", call, pool: setup.pool, status, ...(body ? { body } : {}) };
+    const answer = await ask(bus, subjects.tokens(frontend), message, confirmSchema, END_REPEAT_MS);
+    this.receive({ kind: "endAnswered", id, confirmed: answer !== undefined });
+  }
+
+  async #ping({ frontend }: EffectOf<"ping">): Promise<void> {
+    const { bus } = this.#options;
+    const answer = await ask(bus, subjects.tokens(frontend), { kind: "ping" }, confirmSchema, PING_MS - 100);
+    this.receive({ kind: "pingAnswered", frontend, answered: answer !== undefined });
+  }
+
+  async #followConnection(): Promise<void> {
+    for await (const status of this.#options.bus.nc.status()) {
+      if (status.type === "disconnect") this.receive({ kind: "connectionChanged", connected: false });
+      if (status.type === "reconnect") this.receive({ kind: "connectionChanged", connected: true });
+    }
+  }
+
+  // ── engine ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async #open({ id, key, chat, forcedIds }: EffectOf<"open">): Promise<void> {
+    let call: EngineCall;
+    try {
+      call = await this.#options.engine.open({ key, chat, forcedIds });
+    } catch (error) {
+      this.receive({ kind: "openFailed", id, ...callError(error) });
+      return;
+    }
+    this.#engineCalls.set(id, call);
+    this.receive({ kind: "opened", id, promptTokens: call.promptTokens, forcedText: forcedTextOf(call) });
+  }
+
+  #evict(id: number): void {
+    const call = this.#engineCall(id);
+    this.#onEngine(() => this.#options.engine.evict(call));
+  }
+
+  #close(id: number): void {
+    const call = this.#engineCall(id);
+    this.#engineCalls.delete(id);
+    // Not behind the queue of steps: the engine itself waits for the one that runs, and for no other.
+    this.#do(this.#options.engine.close(call));
+  }
+
+  async #step(ids: readonly number[]): Promise<void> {
+    const { engine } = this.#options;
+    // Closed while the step waited for an eviction.
+    const batch = ids.filter((id) => this.#engineCalls.has(id));
+    const result: StepResult =
+      batch.length > 0 ? await engine.step(batch.map((id) => this.#engineCall(id))) : { durationMs: 0, calls: [] };
+    // Whatever the engine costs, messages and timers get their turn between two steps.
+    await nextTurn();
+    const calls = result.calls.map((stepped, index) => steppedCall(batch[index] ?? -1, stepped));
+    const { steps, stepCalls, busyMs, tokens, batchMax } = engine.counters();
+    const counters = { steps, stepCalls, busyMs, tokens, batchMax };
+    this.receive({ kind: "stepped", durationMs: result.durationMs, calls, counters });
+  }
+
+  #engineCall(id: number): EngineCall {
+    const call = this.#engineCalls.get(id);
+    if (call === undefined) throw new Error(`the engine holds no call ${id}`);
+    return call;
+  }
+
+  #onEngine(operation: () => Promise<void>): void {
+    this.#engineTail = this.#engineTail.then(operation).catch((error: unknown) => this.#fail(error));
+  }
+
+  // ── failures ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #do(promise: Promise<void>): void {
+    promise.catch((error: unknown) => this.#fail(error));
+  }
+
+  #fail(error: unknown): void {
+    if (this.#failed) return;
+    this.#failed = true;
+    this.#drained.resolve();
+    this.#options.fail(error);
+  }
+}

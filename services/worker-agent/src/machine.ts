@@ -1,0 +1,180 @@
+/**
+ * What a worker agent decides: `react(event)` returns the effects, without IO, clock or chance. The parts beside it
+ * share one state: `plans` (what shall be), `starts` (how a call gets ready), `steps` (the batch and its tokens),
+ * `endings` (the record of an ended call), `delivery` (its end in front of the reader), `reports` and `frontends`.
+ */
+import { type Exit, subjects } from "@autellix/protocol";
+import { Deliveries } from "./delivery.ts";
+import { Endings } from "./endings.ts";
+import type { AgentEvent, Effect } from "./events.ts";
+import { Frontends } from "./frontends.ts";
+import type { HeldCall } from "./held-call.ts";
+import { FLUSH_MS_MAX } from "./limits.ts";
+import { Plans } from "./plans.ts";
+import { Reports } from "./reports.ts";
+import { Starts } from "./starts.ts";
+import { type AgentSetup, AgentState } from "./state.ts";
+import { Steps } from "./steps.ts";
+
+export class AgentMachine {
+  readonly #state: AgentState;
+  readonly #frontends: Frontends;
+  readonly #reports: Reports;
+  readonly #deliveries: Deliveries;
+  readonly #endings: Endings;
+  readonly #starts: Starts;
+  readonly #plans: Plans;
+  readonly #steps: Steps;
+  #wakeAtMs = Number.POSITIVE_INFINITY;
+
+  constructor(setup: AgentSetup) {
+    const state = new AgentState(setup);
+    const frontends = new Frontends(state, () => this.#reports.want());
+    const reports = new Reports(state, frontends);
+    const deliveries = new Deliveries(state);
+    const endings = new Endings(state, reports, deliveries);
+    const starts = new Starts(state, endings, frontends);
+    const plans = new Plans(state, { reports, starts, endings });
+    this.#state = state;
+    this.#frontends = frontends;
+    this.#reports = reports;
+    this.#deliveries = deliveries;
+    this.#endings = endings;
+    this.#starts = starts;
+    this.#plans = plans;
+    this.#steps = new Steps(state, { plans, reports, endings });
+  }
+
+  /** The only entry. */
+  react(event: AgentEvent): Effect[] {
+    const state = this.#state;
+    if (state.draining === "done") return [];
+    state.nowMs = Math.max(state.nowMs, event.atMs);
+    this.#handle(event);
+    state.timers.run(state.nowMs);
+    this.#starts.beginWaiting();
+    const stepping = this.#steps.advance();
+    this.#drain(stepping);
+    this.#reports.sendDue();
+    this.#wake();
+    return state.takeEffects();
+  }
+
+  #handle(event: AgentEvent): void {
+    switch (event.kind) {
+      case "started":
+        this.#reports.want();
+        return;
+      case "planReceived":
+        this.#plans.receive(event.plan);
+        return;
+      case "asked":
+        this.#answer(event);
+        return;
+      case "stepped":
+        this.#steps.stepped(event);
+        return;
+      case "opened":
+        this.#starts.opened(event.id, event.promptTokens, event.forcedText);
+        return;
+      case "endAnswered":
+        this.#deliveries.answered(event.id, event.confirmed);
+        return;
+      case "pingAnswered":
+        this.#frontends.answered(event.frontend, event.answered);
+        return;
+      case "connectionChanged":
+        this.#state.connected = event.connected;
+        this.#frontends.forgiveSilence();
+        return;
+      case "drainAsked":
+        this.#startDraining();
+        return;
+      case "timePassed":
+        return;
+      default: {
+        const call = this.#state.held.get(event.id);
+        // Dropped meanwhile: the answer is about nothing any more.
+        if (call !== undefined) this.#handleOfCall(call, event);
+      }
+    }
+  }
+
+  #handleOfCall(call: HeldCall, event: AgentEvent): void {
+    switch (event.kind) {
+      case "fetched":
+        this.#starts.fetched(call, event.body, event.outcome);
+        return;
+      case "haveAnswered":
+        this.#starts.haveAnswered(call, event.answer);
+        return;
+      case "openFailed":
+        this.#starts.openFailed(call, event.code, event.message);
+        return;
+      case "resultStored":
+        this.#endings.resultStored(call, event.name);
+        return;
+      case "outcomeWritten":
+        this.#endings.written(call, event.result);
+        return;
+      case "outcomeRead":
+        if (call.phase === "ending") this.#endings.outcomeRead(call, event.result);
+        else this.#starts.outcomeRead(call, event.result);
+        return;
+      default:
+        throw new Error(`event ${event.kind} is about no call`);
+    }
+  }
+
+  #answer({ ask, replyTo }: Extract<AgentEvent, { kind: "asked" }>): void {
+    if (ask.kind === "report") {
+      this.#plans.adopt(ask.epoch);
+      this.#reports.answer(replyTo);
+      return;
+    }
+    this.#state.emit({ kind: "send", subject: replyTo, message: this.#deliveries.gap(ask.call, ask.from) });
+  }
+
+  #startDraining(): void {
+    const state = this.#state;
+    if (state.draining !== "no") return;
+    state.draining = "running";
+    state.timers.set("drain", state.nowMs + state.setup.limits.drainMsMax, () => this.#startFlushing());
+  }
+
+  #startFlushing(): void {
+    const state = this.#state;
+    state.draining = "flushing";
+    state.timers.set("drain", state.nowMs + FLUSH_MS_MAX, () => this.#finishDraining());
+  }
+
+  /** Begun calls run on, then results are stored and ends confirmed, each within a time limit. */
+  #drain(stepping: boolean): void {
+    const state = this.#state;
+    if (state.draining === "running" && !stepping) this.#startFlushing();
+    if (state.draining !== "flushing" || state.stepping || state.deliveries.size > 0) return;
+    for (const call of state.held.values()) if (call.phase === "ending" && call.ending?.stage !== "fenced") return;
+    this.#finishDraining();
+  }
+
+  #finishDraining(): void {
+    const state = this.#state;
+    if (state.draining === "done") return;
+    state.draining = "done";
+    this.#reports.sendNow();
+    const { pool, engine, incarnation } = state.setup;
+    const exit: Exit = { kind: "exit", pool, engine, incarnation };
+    state.emit({ kind: "send", subject: subjects.report(pool), message: exit });
+    state.emit({ kind: "drained" });
+  }
+
+  #wake(): void {
+    const { timers, nowMs, draining } = this.#state;
+    if (draining === "done") return;
+    const nextMs = Math.min(timers.nextMs() ?? Number.POSITIVE_INFINITY, this.#reports.dueAtMs());
+    // A wake that comes too early is harmless; one is only set anew when it would come too late.
+    if (this.#wakeAtMs > nowMs && this.#wakeAtMs <= nextMs) return;
+    this.#wakeAtMs = nextMs;
+    if (nextMs < Number.POSITIVE_INFINITY) this.#state.emit({ kind: "wake", atMs: nextMs });
+  }
+}

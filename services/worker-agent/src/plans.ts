@@ -1,0 +1,108 @@
+/** Which plans count, and what one changes: it is the whole desired state of the engine (design §5). */
+import type { Plan, PlanCall } from "@autellix/protocol";
+import type { Candidate, Candidates } from "./batch.ts";
+import type { Endings } from "./endings.ts";
+import { attemptName, type HeldCall } from "./held-call.ts";
+import { cancelled } from "./outcome.ts";
+import type { Reports } from "./reports.ts";
+import type { Starts } from "./starts.ts";
+import type { AgentState } from "./state.ts";
+
+export interface PlannedCall extends Candidate {
+  call: HeldCall;
+}
+
+export class Plans {
+  readonly #state: AgentState;
+  readonly #reports: Reports;
+  readonly #starts: Starts;
+  readonly #endings: Endings;
+
+  constructor(state: AgentState, parts: { reports: Reports; starts: Starts; endings: Endings }) {
+    this.#state = state;
+    this.#reports = parts.reports;
+    this.#starts = parts.starts;
+    this.#endings = parts.endings;
+  }
+
+  /** A new leader has asked: plans of lower epochs are refused from here on (S5). */
+  adopt(epoch: number): void {
+    this.#state.epoch = Math.max(this.#state.epoch, epoch);
+  }
+
+  receive(plan: Plan): void {
+    const refusal = this.#refusal(plan);
+    if (refusal !== undefined) {
+      const fields = { epoch: plan.epoch, plan: plan.number, reason: refusal };
+      this.#state.emit({ kind: "log", level: "debug", fields, msg: "plan refused" });
+      return;
+    }
+    this.#state.plan = plan;
+    this.#state.epoch = plan.epoch;
+    this.#reports.planSeen(plan.reportSeen);
+    for (const { call, attempt, cause } of plan.cancel) {
+      const held = this.#state.heldByName.get(attemptName(call, attempt));
+      if (held !== undefined) this.#endings.end(held, cancelled(cause));
+    }
+    if (plan.fences) this.#endings.fencesAnswered(plan.fences);
+    const entries = [...plan.run, ...plan.reserve, ...plan.keep];
+    this.#drop(entries);
+    if (this.#state.draining === "no") this.#takeOn(entries);
+  }
+
+  #refusal(plan: Plan): string | undefined {
+    const { setup, plan: inForce, epoch } = this.#state;
+    if (plan.pool !== setup.pool || plan.engine !== setup.engine) return "for another engine";
+    if (plan.incarnation !== setup.incarnation) return "for another incarnation";
+    if (plan.epoch < epoch) return "of a lower epoch";
+    if (inForce && plan.epoch === inForce.epoch && plan.number <= inForce.number) return "not newer";
+    return undefined;
+  }
+
+  /** What the plan does not name is closed without an outcome; a result that is being stored goes on. */
+  #drop(entries: readonly PlanCall[]): void {
+    const named = new Set(entries.map(({ call, attempt }) => attemptName(call, attempt)));
+    for (const call of this.#state.held.values()) {
+      if (call.phase === "ending" || named.has(call.name)) continue;
+      this.#state.remove(call);
+      // The scheduler may give it to another engine once it has read that this one let go of it.
+      this.#reports.want();
+    }
+  }
+
+  #takeOn(entries: readonly PlanCall[]): void {
+    for (const { call, attempt, dispatch } of entries) {
+      // Without `dispatch` it cannot be run; the report lacks it, and the scheduler sends the rest again.
+      if (dispatch === undefined || this.#state.held.size >= this.#state.setup.info.heldCallsMax) continue;
+      const name = attemptName(call, attempt);
+      if (!this.#state.heldByName.has(name) && !this.#reports.isFinished(name)) {
+        this.#starts.hold(call, attempt, dispatch);
+      }
+    }
+  }
+
+  /** The plan in force, as far as its calls are held and not ended. */
+  candidates(): Candidates<PlannedCall> {
+    const { plan } = this.#state;
+    if (plan === undefined) return { slots: 0, run: [], reserve: [], keep: [] };
+    const mayBegin = this.#state.mayBegin();
+    const list = (entries: readonly PlanCall[]) => this.#candidatesOf(entries, mayBegin);
+    return { slots: plan.run.length, run: list(plan.run), reserve: list(plan.reserve), keep: list(plan.keep) };
+  }
+
+  #candidatesOf(entries: readonly PlanCall[], mayBegin: boolean): PlannedCall[] {
+    const found: PlannedCall[] = [];
+    for (const entry of entries) {
+      const call = this.#state.heldByName.get(attemptName(entry.call, entry.attempt));
+      if (call === undefined || call.phase === "ending") continue;
+      found.push({
+        call,
+        ready: call.phase === "ready" && (call.stepped || mayBegin),
+        comes: call.phase !== "ready" && call.fetchAsked && !call.stuck && mayBegin,
+        contextTokens: call.contextTokens,
+        neededTokens: call.neededTokens,
+      });
+    }
+    return found;
+  }
+}

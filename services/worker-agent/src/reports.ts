@@ -1,0 +1,116 @@
+/** When a report goes out, and what is in it. Whole state each time, so that a lost one does no harm (design §5). */
+import { type FinishedCall, type Report, subjects } from "@autellix/protocol";
+import type { Frontends } from "./frontends.ts";
+import { REPORT_GAP_MS_MIN, REPORT_IDLE_MS } from "./limits.ts";
+import type { AgentState } from "./state.ts";
+
+const NO_COUNTERS: Report["counters"] = { steps: 0, stepCalls: 0, busyMs: 0, tokens: 0, batchMax: 0 };
+
+export class Reports {
+  readonly #state: AgentState;
+  readonly #frontends: Frontends;
+  /** Number of the last report. */
+  #number = 0;
+  #sentAtMs = Number.NEGATIVE_INFINITY;
+  #dueAtMs = Number.POSITIVE_INFINITY;
+  #steps = 0;
+  #counters = NO_COUNTERS;
+  /** Until a plan for this incarnation has come, the scheduler may not know that this engine exists. */
+  #hello = true;
+  /** By attempt name: repeated until the scheduler has read them. */
+  readonly #finished = new Map<string, FinishedCall>();
+
+  constructor(state: AgentState, frontends: Frontends) {
+    this.#state = state;
+    this.#frontends = frontends;
+  }
+
+  /** A report as soon as the rate allows. */
+  want(): void {
+    const { nowMs } = this.#state;
+    this.#dueAtMs = Math.min(this.#dueAtMs, Math.max(nowMs, this.#sentAtMs + REPORT_GAP_MS_MIN));
+  }
+
+  /** @returns when the next report must go out. */
+  dueAtMs(): number {
+    return this.#dueAtMs;
+  }
+
+  afterStep(counters: Report["counters"]): void {
+    this.#counters = counters;
+    this.#steps++;
+    if (this.#steps >= (this.#state.plan?.windowSteps ?? Number.POSITIVE_INFINITY)) this.want();
+  }
+
+  finish(name: string, entry: Omit<FinishedCall, "report">): void {
+    this.#finished.set(name, { ...entry, report: this.#number + 1 });
+    this.want();
+  }
+
+  /** Whether this attempt's end is still being reported: a plan that names it was made before it was read. */
+  isFinished(name: string): boolean {
+    return this.#finished.has(name);
+  }
+
+  planSeen(reportSeen: number): void {
+    this.#hello = false;
+    for (const [name, entry] of this.#finished) if (entry.report <= reportSeen) this.#finished.delete(name);
+  }
+
+  /** Answers a new leader's question: with `info`, which it may never have seen. */
+  answer(replyTo: string): void {
+    this.#state.emit({ kind: "send", subject: replyTo, message: this.#make(true) });
+  }
+
+  /** At the end of each reaction: sends what is due. */
+  sendDue(): void {
+    if (this.#state.draining !== "done" && this.#state.nowMs >= this.#dueAtMs) this.sendNow();
+  }
+
+  sendNow(): void {
+    this.#state.emit({
+      kind: "send",
+      subject: subjects.report(this.#state.setup.pool),
+      message: this.#make(this.#hello),
+    });
+    this.#sentAtMs = this.#state.nowMs;
+    this.#dueAtMs = this.#state.nowMs + REPORT_IDLE_MS;
+    this.#steps = 0;
+  }
+
+  #make(full: boolean): Report {
+    const { setup, plan, held, batch } = this.#state;
+    this.#number++;
+    const report: Report = {
+      kind: "report",
+      pool: setup.pool,
+      engine: setup.engine,
+      incarnation: setup.incarnation,
+      number: this.#number,
+      planEpoch: plan?.epoch ?? 0,
+      planNumber: plan?.number ?? 0,
+      calls: [],
+      finished: [...this.#finished.values()],
+      fenced: [],
+      frontendsDead: this.#frontends.dead(),
+      counters: this.#counters,
+    };
+    if (full) report.info = setup.info;
+    for (const call of held.values()) {
+      if (call.ending?.stage === "fenced") {
+        report.fenced.push({ call: call.key, attempt: call.attempt });
+        continue;
+      }
+      report.calls.push({
+        call: call.key,
+        attempt: call.attempt,
+        state: call.reportState(batch),
+        serviceMs: call.serviceMs,
+        contextTokens: call.opened ? call.promptTokens + call.completionTokens : 0,
+        promptTokens: call.promptTokens,
+        completionTokens: call.completionTokens,
+      });
+    }
+    return report;
+  }
+}

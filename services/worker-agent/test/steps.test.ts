@@ -1,0 +1,149 @@
+import { beforeEach, describe, expect, it } from "vitest";
+import { GAP_TEXT_LENGTH_MAX } from "../src/limits.ts";
+import { TokenLog } from "../src/token-log.ts";
+import { ENGINE, entry, INBOX, info, Rig } from "./support/rig.ts";
+
+let rig: Rig;
+beforeEach(() => {
+  rig = new Rig();
+});
+
+describe("a step", () => {
+  it("is never begun before the last one has ended", () => {
+    rig.plan({ run: [entry("t/a"), entry("t/b")] });
+    rig.ready("t/a");
+    rig.ready("t/b");
+    expect(rig.all.filter((effect) => effect.kind === "step")).toHaveLength(1);
+    rig.stepped({ "t/a": {} });
+    expect(rig.steppedCalls()).toEqual(["t/a", "t/b"]);
+  });
+
+  it("charges its whole duration to every call of its batch", () => {
+    rig.plan({ run: [entry("t/a"), entry("t/b")] });
+    rig.ready("t/a", "t/b");
+    rig.stepped({ "t/a": {} }, 5);
+    rig.stepped({ "t/a": {}, "t/b": { tokens: 0, ids: [], text: "" } }, 7);
+    expect(rig.report().calls.map((c) => c.serviceMs)).toEqual([12, 7]);
+  });
+
+  it("sends one message to each frontend, with the tokens of all its calls", () => {
+    rig.plan({ run: [entry("t/a"), entry("t/b"), entry("t/c", { reply: "autellix.tokens.f2" }), entry("t/d")] });
+    rig.ready("t/a", "t/b", "t/c", "t/d");
+    rig.stepped({ "t/a": { text: "1" } });
+    rig.stepped({
+      "t/a": { text: "2" },
+      "t/b": { text: "3" },
+      "t/c": { text: "4" },
+      "t/d": { tokens: 0, ids: [], text: "" },
+    });
+    const sent = rig.of("send").map(({ subject, message }) => [subject, message]);
+    const item = (call: string, index: number, text: string) => ({ call, attempt: 1, index, count: 1, text, ids: [7] });
+    expect(sent).toEqual([
+      [
+        "autellix.tokens.f1",
+        { kind: "tokens", engine: ENGINE, epoch: 1, items: [item("t/a", 1, "2"), item("t/b", 0, "3")] },
+      ],
+      ["autellix.tokens.f2", { kind: "tokens", engine: ENGINE, epoch: 1, items: [item("t/c", 0, "4")] }],
+    ]);
+  });
+
+  it("sends an inbox a chunk as in SSE, the role in the first one only", () => {
+    rig.plan({ run: [entry("t/a", { reply: INBOX })] });
+    rig.ready("t/a");
+    rig.stepped({ "t/a": { text: "" } });
+    expect(rig.one("sendInbox")).toMatchObject({ subject: INBOX, message: { id: "chatcmpl-a", model: "m" } });
+    expect(rig.one("sendInbox").message).toMatchObject({ choices: [{ delta: { role: "assistant", content: "" } }] });
+    rig.stepped({ "t/a": { text: "" } });
+    expect(rig.of("sendInbox")).toEqual([]);
+    rig.stepped({ "t/a": { text: "b" } });
+    expect(rig.one("sendInbox").message).toMatchObject({ choices: [{ delta: { content: "b" } }] });
+    expect(rig.one("sendInbox")).not.toHaveProperty("end");
+  });
+
+  it("sends nobody the tokens of a call without a reply subject, or with a forged one", () => {
+    rig.plan({ run: [entry("t/a", { reply: undefined }), entry("t/b", { reply: "$KV.autellix_pools.lease.p" })] });
+    rig.ready("t/a", "t/b");
+    rig.stepped({ "t/a": {}, "t/b": {} });
+    expect([...rig.of("send"), ...rig.of("sendInbox")]).toEqual([]);
+  });
+
+  it("evicts the least valuable parked context when there is no room for one more", () => {
+    rig = new Rig({ info: { ...info, residentCallsMax: 2 } });
+    rig.plan({ run: [entry("t/a")], keep: [entry("t/b"), entry("t/c")] });
+    rig.ready("t/a", "t/b", "t/c");
+    rig.plan({
+      run: [{ call: "t/b", attempt: 1 }],
+      keep: [
+        { call: "t/a", attempt: 1 },
+        { call: "t/c", attempt: 1 },
+      ],
+    });
+    rig.stepped({ "t/a": {} });
+    rig.plan({
+      run: [{ call: "t/c", attempt: 1 }],
+      keep: [
+        { call: "t/a", attempt: 1 },
+        { call: "t/b", attempt: 1 },
+      ],
+    });
+    rig.stepped({ "t/b": {} });
+    expect(rig.last.map((effect) => effect.kind).filter((kind) => kind === "evict" || kind === "step")).toEqual([
+      "evict",
+      "step",
+    ]);
+    expect(rig.nameOf(rig.one("evict").id)).toBe("t/b");
+    expect(rig.report().calls.map((c) => [c.call, c.state])).toEqual([
+      ["t/a", "parked"],
+      ["t/b", "evicted"],
+      ["t/c", "running"],
+    ]);
+  });
+});
+
+describe("a gap answer", () => {
+  const log = new TokenLog();
+  log.add(2, "ab", [1, 2]);
+  log.add(1, "c", [3]);
+  log.add(1, "", [4]);
+
+  it("has what was generated from a token on", () => {
+    expect(log.since(2, 5, 1)).toEqual({
+      state: "known",
+      epoch: 5,
+      attempt: 1,
+      index: 2,
+      count: 2,
+      text: "c",
+      ids: [3, 4],
+    });
+    expect(log.since(0, 5, 1)).toMatchObject({ count: 4, text: "abc" });
+  });
+
+  it("is empty when nothing came since", () => {
+    expect(log.since(4, 5, 1)).toMatchObject({ state: "known", index: 4, count: 0, text: "" });
+  });
+
+  it("is unknown where text cannot be cut, and ahead of what was generated", () => {
+    expect(log.since(1, 5, 1)).toEqual({ state: "unknown" });
+    expect(log.since(9, 5, 1)).toEqual({ state: "unknown" });
+  });
+
+  it("is bounded: the rest is asked for again", () => {
+    const long = new TokenLog();
+    const piece = "x".repeat(GAP_TEXT_LENGTH_MAX / 4);
+    for (let i = 0; i < 10; i++) long.add(1, piece, [i]);
+    const first = long.since(0, 1, 1);
+    expect(first).toMatchObject({ count: 4, ids: [0, 1, 2, 3] });
+    expect(long.since(4, 1, 1)).toMatchObject({ index: 4, count: 4 });
+    expect(long.since(8, 1, 1)).toMatchObject({ index: 8, count: 2 });
+  });
+
+  it("is about the latest attempt that this agent holds", () => {
+    rig.plan({ run: [entry("t/a")] });
+    rig.ready("t/a");
+    rig.finish("t/a");
+    rig.plan({ run: [entry("t/a", { reply: INBOX, fence: 3 }, 2)] });
+    rig.happen({ kind: "asked", ask: { kind: "tokens", call: "t/a", from: 0 }, replyTo: "_INBOX.q" });
+    expect(rig.of("send")[0]?.message).toMatchObject({ attempt: 2, count: 0 });
+  });
+});
