@@ -10,7 +10,7 @@ import { connect, headers } from "@nats-io/transport-node";
 const ANSWER_MS_MAX = 60_000;
 
 /** @returns the record of the call as it is stored. @throws when the call was refused, failed, or nobody answered. */
-export async function main(url = "nats://127.0.0.1:4222", pool = "default"): Promise<unknown> {
+export async function main(url = "nats://127.0.0.1:4222", pool = "SmolLM2-135M-Instruct"): Promise<unknown> {
   const nc = await connect({ servers: url });
   try {
     const callId = randomUUID();

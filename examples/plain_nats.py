@@ -13,7 +13,7 @@ import nats
 ANSWER_S_MAX = 60
 
 
-async def main(url="nats://127.0.0.1:4222", pool="default"):
+async def main(url="nats://127.0.0.1:4222", pool="SmolLM2-135M-Instruct"):
     nc = await nats.connect(url)
     try:
         call_id = str(uuid.uuid4())

@@ -19,12 +19,13 @@ const NODE_MAJOR_MIN = 20;
 /** An install that hangs (a registry that does not answer) must not hang the command for ever. */
 const INSTALL_MS_MAX = 15 * 60_000;
 const INSTALL_NOTICE_MS = 10_000;
-/** Time that npm has to clean up after itself when it is interrupted. */
-const INSTALL_STOP_MS_MAX = 3_000;
+/** npm hears of an interrupt, but was seen to go on for 15 s. */
+const INSTALL_STOP_MS_MAX = 1_000;
 /** One Ctrl-C arrives twice, from the terminal and forwarded by npm; only a later one is a second. */
 const REPEAT_MS_MIN = 500;
 const LOCK_POLL_MS = 500;
-const OUTPUT_CHARS_MAX = 4_000;
+const OUTPUT_CHARS_MAX = 20_000;
+const REASON_LINES_MAX = 8;
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"];
 
 const say = (text) => process.stderr.write(`autellix: ${text}\n`);
@@ -66,12 +67,14 @@ async function install() {
   if (isInstalled()) return undefined;
   const lock = join(tmpdir(), `autellix-install-${createHash("sha256").update(ROOT).digest("hex").slice(0, 16)}.lock`);
   const stop = stopSignal();
+  let locked = false;
   try {
-    if (!(await takeLock(lock, stop))) return stop.received;
+    locked = await takeLock(lock, stop);
     // Another process may have installed it while this one waited.
-    if (isInstalled()) return undefined;
+    if (!locked || isInstalled()) return stop.received;
     return await runNpmCi(lock, stop);
   } finally {
+    if (locked) rmSync(lock, { force: true });
     stop.release();
   }
 }
@@ -95,13 +98,21 @@ function isInstalled() {
 
 async function runNpmCi(lock, stop) {
   say("installing dependencies (npm ci), only needed once …");
-  const args = ["ci", "--include=dev", "--include=optional", "--no-audit", "--no-fund", "--loglevel=error"];
+  const args = [
+    "ci",
+    "--include=dev",
+    "--include=optional",
+    "--no-audit",
+    "--no-fund",
+    "--loglevel=error",
+    "--no-progress",
+  ];
   // A group of its own: a terminal's Ctrl-C must not end npm behind this process's back.
   const child = spawn("npm", args, { cwd: ROOT, stdio: ["ignore", "pipe", "pipe"], detached: true });
   let output = "";
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding("utf8").on("data", (text) => {
-      output = (output + text).slice(-OUTPUT_CHARS_MAX);
+      output = (output + text).slice(0, OUTPUT_CHARS_MAX);
     });
   }
   const started = Date.now();
@@ -131,15 +142,21 @@ async function runNpmCi(lock, stop) {
     });
     if (stop.received !== undefined) return stop.received;
     if (late) throw new Error(`npm ci did not end within ${INSTALL_MS_MAX / 60_000} minutes`);
-    if (code !== 0) throw new Error(`npm ci failed; its last words:\n${output.trim()}`);
+    if (code !== 0) throw new Error(`npm ci failed:\n${reasonOf(output)}`);
     return undefined;
   } finally {
     clearInterval(notice);
     clearTimeout(limit);
     clearTimeout(kill);
     if (child.pid !== undefined) signalGroup(child.pid, "SIGKILL");
-    rmSync(lock, { force: true });
   }
+}
+
+/** npm says first what is wrong, then pages of usage. */
+function reasonOf(output) {
+  const lines = output.trim().split("\n");
+  const errors = lines.filter((line) => line.startsWith("npm error") && line.trim() !== "npm error");
+  return (errors.length > 0 ? errors : lines).slice(0, REASON_LINES_MAX).join("\n");
 }
 
 /** @returns false when a signal came first. */

@@ -187,7 +187,12 @@ function take(answer: CallAnswer, value: unknown, sinceMs: () => number): void {
   }
 }
 
-function askServer(open: Open, method: string, path: string, body: unknown): Promise<{ status: number; value: unknown }> {
+function askServer(
+  open: Open,
+  method: string,
+  path: string,
+  body: unknown,
+): Promise<{ status: number; value: unknown }> {
   return new Promise((resolve, reject) => {
     const payload = body === undefined ? "" : JSON.stringify(body);
     const outgoing = open(method, path, { "content-length": String(Buffer.byteLength(payload)) });

@@ -23,7 +23,7 @@ export interface RunOptions {
   programsInFlightMax?: number;
   /** A conversation that would exceed it starts afresh. Estimated from characters. */
   contextTokensMax?: number;
-  charsPerToken?: number;
+  charsPerToken?: number | undefined;
   /** Time after the last arrival in which what is under way may finish. */
   drainMsMax?: number;
   /** Makes prompts and program ids differ from run to run. */
@@ -69,9 +69,11 @@ export interface ProgramResult {
   lateMs: number;
   /** From arrival to the end of its last call, tools included. */
   totalMs: number;
-  /** Sum of its tools' time along the longest path is not known; this is the sum over all calls. */
+  /** Tools' time, summed over all calls. */
   gapsMs: number;
   calls: CallResult[];
+  /** Why its end could not be told to the endpoint. */
+  endError?: string;
 }
 
 export interface RunResult {
@@ -122,6 +124,8 @@ class Run {
   readonly #results: ProgramResult[] = [];
   readonly #underWay = new Map<ProgramResult, Promise<void>>();
   readonly #stop = new AbortController();
+  /** The caller's stop or the run's own end. */
+  readonly #stopped: AbortSignal;
   #startedMs = 0;
   #callsEnded = 0;
 
@@ -130,6 +134,7 @@ class Run {
     this.#model = model;
     this.#programs = programs;
     this.#options = options;
+    this.#stopped = options.signal ? AbortSignal.any([options.signal, this.#stop.signal]) : this.#stop.signal;
   }
 
   async all(): Promise<Omit<RunResult, "target">> {
@@ -171,18 +176,23 @@ class Run {
         (async () => {
           const parents = await Promise.all(call.parents.map((parent) => ended[parent]));
           if (!parents.every(Boolean)) return false;
-          if (call.gapMs > 0) await sleep(call.gapMs, this.#stop.signal);
-          if (this.#stop.signal.aborted) return false;
+          if (call.gapMs > 0) await sleep(call.gapMs, this.#stopped);
+          if (this.#stopped.aborted) return false;
           return await this.#call(call, at, result, conversations, index);
         })(),
       );
     }
     const all = await Promise.all(ended);
-    if (this.#stop.signal.aborted) return;
+    if (this.#stopped.aborted) return;
     result.totalMs = this.#nowMs() - result.arrivalMs;
     if (all.every(Boolean)) result.status = "finished";
     else result.status = result.calls.some((call) => call.httpStatus === 429) ? "refused" : "failed";
-    if (this.#options.endPrograms) await this.#endpoint.ask("DELETE", `/programs/${result.id}`);
+    if (!this.#options.endPrograms) return;
+    try {
+      await this.#endpoint.ask("DELETE", `/programs/${result.id}`);
+    } catch (error) {
+      result.endError = error instanceof Error ? error.message : String(error);
+    }
   }
 
   /** @returns whether it completed. */
@@ -198,7 +208,8 @@ class Run {
     const content = spec.prompt ?? makePrompt(spec.promptTokens, seed, charsPerToken);
     const before = conversations[spec.parents[0] ?? -1] ?? [];
     const chars = before.reduce((sum, message) => sum + message.content.length, content.length);
-    const fits = chars / charsPerToken + spec.completionTokens <= (this.#options.contextTokensMax ?? CONTEXT_TOKENS_MAX);
+    const fits =
+      chars / charsPerToken + spec.completionTokens <= (this.#options.contextTokensMax ?? CONTEXT_TOKENS_MAX);
     const messages: Message[] = [...(fits ? before : []), { role: "user", content }];
 
     const stream = this.#options.stream ?? true;
@@ -211,26 +222,22 @@ class Run {
     const sentMs = this.#nowMs();
     const { text, ...answer } = await this.#endpoint.send(body, fields, this.#options.callMsMax ?? CALL_MS_MAX);
     this.#callsEnded++;
-    if (this.#stop.signal.aborted) return false;
+    if (this.#stopped.aborted) return false;
     result.calls.push({ index, thread: spec.thread, sentMs, ...answer });
     conversations[index] = [...messages, { role: "assistant", content: text }];
     return answer.complete && answer.error === undefined;
   }
 
   async #drain(): Promise<void> {
-    const limit = sleep(this.#options.drainMsMax ?? DRAIN_MS_MAX, this.#signal());
+    const limit = sleep(this.#options.drainMsMax ?? DRAIN_MS_MAX, this.#stopped);
     await Promise.race([Promise.all(this.#underWay.values()), limit]);
   }
 
   /** @returns false when the run was stopped meanwhile. */
   async #sleepUntil(atMs: number): Promise<boolean> {
     const restMs = atMs - this.#nowMs();
-    if (restMs > 0) await sleep(restMs, this.#signal());
-    return !this.#signal().aborted;
-  }
-
-  #signal(): AbortSignal {
-    return this.#options.signal ?? this.#stop.signal;
+    if (restMs > 0) await sleep(restMs, this.#stopped);
+    return !this.#stopped.aborted;
   }
 
   #nowMs(): number {

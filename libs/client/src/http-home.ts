@@ -28,7 +28,7 @@ export async function openOverHttp(
   const opened = await request(send, `${base}/programs`, {
     method: "POST",
     headers: { ...fields, "content-type": "application/json" },
-    body: JSON.stringify({ program_id: programId }),
+    body: JSON.stringify({ id: programId }),
   });
   if (opened.status === 404 || opened.status === 405) return { end: async () => {} };
   refuse(opened, "opening the program");

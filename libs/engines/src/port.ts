@@ -13,7 +13,8 @@ export interface OpenCall {
   chat: ChatCall;
   /**
    * Token ids that an earlier attempt already showed to the client (S2). They are evaluated as if generated, are not
-   * emitted again, and count as completion tokens; generation goes on behind them.
+   * emitted again, and count as completion tokens; generation goes on behind them. When they already end the call
+   * (end token, stop sequence, maximum), the first step says so.
    */
   forcedIds: readonly number[];
 }
@@ -43,7 +44,10 @@ export interface StepCall {
   text: string;
   /** Set when this step ended the call; `text` then includes all that was held back and belongs to the answer. */
   finish?: FinishReason;
-  /** Set when the engine could not go on with this call (others of the batch are unaffected). */
+  /**
+   * Set when the engine could not go on with this call (others of the batch are unaffected). Its context is gone, its
+   * ids and its text are as before the step; it stays open until it is closed.
+   */
   error?: Error;
 }
 
@@ -56,7 +60,7 @@ export interface StepResult {
 
 /** Cumulative since the engine started. */
 export interface EngineCounters {
-  /** Forward passes. */
+  /** Steps made. */
   steps: number;
   /** Sum over steps of the calls in the batch. */
   stepCalls: number;
@@ -78,7 +82,8 @@ export interface Engine {
   /**
    * Tokenizes and checks a call. Takes no KV yet.
    * @throws AutellixError `context_length_exceeded` when prompt + at least one token do not fit, or prompt +
-   * `completionTokensMax` exceed the context; `engine_error` otherwise.
+   * `completionTokensMax` exceed the context; `invalid_request` when the model's chat template refuses the messages;
+   * `engine_error` when the forced ids cannot be of this call and model.
    */
   open(call: OpenCall): Promise<EngineCall>;
 
@@ -87,15 +92,24 @@ export interface Engine {
    * within `stepMsMax`. A call without context gets one (recomputing what it had). One step at a time: a second
    * before the first has ended is a broken invariant and throws.
    *
+   * A call of the batch whose turn for a slice has not come has an entry with neither tokens nor prefill; one that had
+   * ended before the step (by its forced ids) has `finish` and no text.
+   *
+   * @throws Error when the batch breaks a rule: a step is running, too many calls, one of them twice, closed or foreign.
    * @param batch 1 … `info.batchCallsMax` calls, highest priority first (the first that needs prefill gets the slice).
    * The agent keeps contexts ≤ `info.residentCallsMax` by `evict`.
    */
   step(batch: readonly EngineCall[]): Promise<StepResult>;
 
-  /** Frees the call's KV; it stays open and is recomputed when it is stepped again. Idempotent. */
+  /**
+   * Frees the call's KV; it stays open and is recomputed when it is stepped again. Idempotent. Waits for a running step.
+   */
   evict(call: EngineCall): Promise<void>;
 
-  /** Ends the call and frees all it holds, also in the middle of a prompt. Idempotent. */
+  /**
+   * Ends the call and frees all it holds, also in the middle of a prompt. Idempotent. Waits for a running step, so
+   * within `stepMsMax`.
+   */
   close(call: EngineCall): Promise<void>;
 
   counters(): EngineCounters;

@@ -7,7 +7,8 @@ import type { Token } from "node-llama-cpp";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type LlamaEngine, openLlamaEngine } from "../src/llama/index.ts";
 import { loadModel, useLlama } from "../src/llama/library.ts";
-import { writeTinyModel } from "../src/tiny-model/index.ts";
+import type { EngineCall } from "../src/port.ts";
+import { tinyModel, writeTinyModel } from "../src/tiny-model/index.ts";
 import { advance, chat, complete, engineContract, open, SUBJECT } from "./contract.ts";
 
 const folder = await mkdtemp(join(tmpdir(), "autellix-engines-"));
@@ -43,7 +44,7 @@ describe("the llama engine on the tiny model", () => {
   afterAll(() => engine.shutdown());
 
   it("measures its slice at the start and says what it can hold", () => {
-    expect([512, 64, 8, 4, 2, 1]).toContain(engine.sliceTokens);
+    expect([32, 16, 8, 4, 2, 1]).toContain(engine.sliceTokens);
     expect(engine.info).toMatchObject({
       kind: "llama",
       contextTokensMax: 2048,
@@ -73,11 +74,34 @@ describe("the llama engine on the tiny model", () => {
     }
   });
 
-  it("gives the same greedy text on two engines with the same slices", async () => {
-    const other = await openLlamaEngine({ modelFile, models: ["tiny"], sliceTokens: engine.sliceTokens });
+  it("reports a call that finds no context, unharmed itself and beside unharmed neighbours", async () => {
+    const question = chat("One of many.");
+    const whole = await complete(engine, question);
+    const calls = await Promise.all(Array.from({ length: 9 }, () => open(engine, question)));
+    for (const call of calls.slice(0, 8)) await advance(engine, [call], 2);
+    const [first, ninth] = [calls[0] as EngineCall, calls[8] as EngineCall];
+    const { calls: steps } = await engine.step([ninth, first]);
+    expect(steps.map((step) => [step.error?.message.includes("No sequences left") ?? false, step.tokens])).toEqual([
+      [true, 0],
+      [false, 1],
+    ]);
+    await engine.evict(calls[1] as EngineCall);
+    await advance(engine, [ninth, first]);
+    expect([ninth.ids, first.ids]).toEqual([whole.ids, whole.ids]);
+    await Promise.all(calls.map((call) => engine.close(call)));
+  });
+
+  it("gives the same text on engines with other slices, also to a call that moves between them", async () => {
+    const other = await openLlamaEngine({ modelFile, models: ["tiny"], sliceTokens: 8 });
     try {
-      const call = chat("The same question for both.");
-      expect((await complete(other, call)).text).toBe((await complete(engine, call)).text);
+      for (const temperature of [0, 1]) {
+        const call = chat(`The same question for both. ${"And more of it. ".repeat(10)}`, { temperature, seed: 5 });
+        const answer = await complete(engine, call);
+        expect((await complete(other, call)).ids).toEqual(answer.ids);
+        for (let cut = 1; cut < answer.ids.length; cut += 7) {
+          expect((await complete(other, call, answer.ids.slice(0, cut))).ids).toEqual(answer.ids.slice(cut));
+        }
+      }
     } finally {
       await other.shutdown();
     }
@@ -87,7 +111,7 @@ describe("the llama engine on the tiny model", () => {
 describe("a llama engine that cannot be opened", () => {
   it("says in one sentence what to do", async () => {
     const broken = join(folder, "broken.gguf");
-    await writeFile(broken, "GGUF and then nothing of the kind");
+    await writeFile(broken, tinyModel(1).subarray(0, 100_000));
     const page = join(folder, "page.gguf");
     await writeFile(page, "<html>not found</html>");
     for (const [file, reason] of [
@@ -100,12 +124,10 @@ describe("a llama engine that cannot be opened", () => {
     }
   });
 
-  it("refuses more contexts than memory holds", async () => {
-    const opening = openLlamaEngine({ modelFile, models: ["m"], residentCallsMax: 200_000, contextTokensMax: 8192 });
-    await expect(opening).rejects.toMatchObject({
-      code: "engine_error",
-      message: expect.stringMatching(/lower residentCallsMax/),
-    });
+  it("refuses more contexts than llama.cpp can hold", async () => {
+    const opening = openLlamaEngine({ modelFile, models: ["m"], residentCallsMax: 257 });
+    const message = "residentCallsMax must be from batchCallsMax (4) to 256.";
+    await expect(opening).rejects.toMatchObject({ code: "engine_error", message });
   });
 });
 

@@ -77,7 +77,7 @@ const FRONTEND_REPLY = /^autellix\.tokens\.([A-Za-z0-9_-]{1,64})$/;
  * An inbox token may hold any character that NATS allows, but no wildcard, no space and no control character. The
  * class must leave out the dot: with it, this pattern takes exponential time on a hostile subject.
  */
-const INBOX_REPLY = /^_INBOX(?:\.[!-)+\-/-=?-~]+)+$/;
+const INBOX_REPLY = /^_INBOX(?:\.[!-)+,\-/-=?-~]+)+$/;
 const REPLY_LENGTH_MAX = 256;
 
 export type ReplyTarget = { kind: "frontend"; frontend: string } | { kind: "inbox"; subject: string };

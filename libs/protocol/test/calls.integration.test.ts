@@ -8,6 +8,7 @@ import {
   type Bus,
   CALLS_STREAM,
   callsLastSeq,
+  callsToRead,
   confirmAck,
   consumeCalls,
   consumerName,
@@ -192,6 +193,7 @@ describe("the leader's consumer", () => {
     await ended;
 
     const messages = await consumeCalls(bus, "epochs", 8);
+    expect(await callsToRead(bus, "epochs", 8)).toBe(15);
     const again = await take(messages, 15);
     expect(again.map((m) => m.subject)).toEqual(taken.slice(5).map((m) => m.subject));
     const stale = taken[10];
@@ -232,7 +234,7 @@ describe("the leader's consumer", () => {
     const far = await open(proxy.url);
     try {
       const lost = await consumeCalls(far, "wire", 1);
-      const ended = expect(take(lost, 1)).rejects.toThrow("consumer deleted");
+      const ended = expect(take(lost, 1)).rejects.toThrow("the connection was lost");
       await far.nc.flush();
       proxy.swallow();
       for (let i = 0; i < 10; i++) await accept(bus, call("wire", `lost-${i}`));
@@ -242,8 +244,8 @@ describe("the leader's consumer", () => {
       await connectedAgain(far);
       // The server counts them as delivered: this consumer would not show them again for `ack_wait`.
       expect((await bus.jsm.consumers.info(CALLS_STREAM, name)).num_pending).toBe(0);
-      const messages = await consumeCalls(far, "wire", 1, { fresh: true });
       await ended;
+      const messages = await consumeCalls(far, "wire", 1, { fresh: true });
       const taken = await take(messages, 10);
       expect(taken.map((m) => m.subject)).toEqual(
         Array.from({ length: 10 }, (_, i) => subjects.call("wire", "default", `lost-${i}`)),
@@ -255,25 +257,24 @@ describe("the leader's consumer", () => {
     }
   });
 
-  it("goes on by itself after the server was killed, with every un-acked call still in CALLS", async () => {
+  it("ends when the server is killed, and gets every un-acked call again when made fresh", async () => {
     await ensurePool(bus, "killed");
     for (let i = 0; i < 30; i++) await accept(bus, call("killed", `before-${i}`));
     const messages = await consumeCalls(bus, "killed", 1);
     const taken = await take(messages, 30);
     for (const message of taken.slice(0, 10)) expect(await confirmAck(message)).toBe(true);
+    const ended = expect(take(messages, 1)).rejects.toThrow("the connection was lost");
     await nats.kill9();
     await nats.restart();
     await connectedAgain(bus);
+    await ended;
     await accept(bus, call("killed", "after"));
-    const [next] = await take(messages, 1);
-    expect(next?.subject).toBe(subjects.call("killed", "default", "after"));
-    messages.stop();
 
-    await deleteOlderConsumers(bus, "killed", 2);
-    const second = await consumeCalls(bus, "killed", 2);
-    const again = await take(second, 21);
-    expect(again.map((m) => m.subject)).toEqual([...taken.slice(10), next].map((m) => m?.subject));
-    second.stop();
+    const fresh = await consumeCalls(bus, "killed", 1, { fresh: true });
+    const again = await take(fresh, 21);
+    const waiting = taken.slice(10).map((m) => m.subject);
+    expect(again.map((m) => m.subject)).toEqual([...waiting, subjects.call("killed", "default", "after")]);
+    fresh.stop();
   });
 
   it("starts below the last sequence that the stream's leader names", async () => {

@@ -44,7 +44,7 @@ export function prettyStream(fd: 1 | 2): DestinationStream {
     sync: true,
     destination: fd,
     ignore: "pid,hostname,service,instance",
-    messageFormat: "{service}{if instance} {instance}{end}: {msg}",
+    messageFormat: (line, messageKey) => `${line.instance ?? line.service}: ${line[messageKey]}`,
     translateTime: "SYS:HH:MM:ss.l",
     singleLine: true,
   });

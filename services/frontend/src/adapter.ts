@@ -10,6 +10,7 @@ import {
   decodeAs,
   type FrontendMessage,
   frontendMessageSchema,
+  isConnected,
   listen,
   outcomeBodySchema,
   send,
@@ -53,7 +54,6 @@ export class Adapter implements Desk {
   readonly #stops: (() => void)[] = [];
   #dispatching = false;
   #inquiry = 0;
-  #connected = true;
   #stopped = false;
 
   constructor({ bus, limits, log, fail }: AdapterOptions) {
@@ -83,7 +83,10 @@ export class Adapter implements Desk {
     await this.#bus.nc.flush();
     const timer = setInterval(() => this.#now({ kind: "ticked" }), TICK_MS);
     this.#stops.push(() => clearInterval(timer));
-    void this.#watchConnection();
+    void this.#bus.nc.closed().then((error) => {
+      if (this.#stopped) return;
+      this.#fail(new AutellixError("queue_unavailable", "the connection to NATS was closed", { cause: error }));
+    });
     const models = watchModels(this.#bus, this.#log, (event) => this.#now(event));
     this.#stops.push(() => models.stop());
   }
@@ -124,7 +127,7 @@ export class Adapter implements Desk {
   }
 
   unreadyReason(): string | undefined {
-    return this.#connected ? this.#machine.unreadyReason(performance.now()) : "NATS is not connected";
+    return isConnected(this.#bus) ? this.#machine.unreadyReason(performance.now()) : "NATS is not connected";
   }
 
   async #inquire(event: (inquiry: number) => Untimed<Event>): Promise<InquiryResult> {
@@ -185,13 +188,22 @@ export class Adapter implements Desk {
         this.#inquiries.delete(effect.inquiry);
         break;
       case "answer":
-        send(this.#bus, effect.reply, effect.message);
+        this.#answer(effect);
         break;
       case "warn":
         this.#log.warn({ call: effect.key }, effect.message);
         break;
       default:
         this.#askNats(effect);
+    }
+  }
+
+  #answer({ reply, message }: EffectOf<"answer">): void {
+    try {
+      send(this.#bus, reply, message);
+    } catch (error) {
+      // Only the ids of a very long answer can be too large; without them the attempt cannot go on either.
+      this.#log.error({ reason: String(error) }, "an answer could not be sent");
     }
   }
 
@@ -261,15 +273,6 @@ export class Adapter implements Desk {
       this.#log.warn({ call, reason: String(error) }, "the outcome in an end message is invalid: it is read instead");
       return undefined;
     }
-  }
-
-  async #watchConnection(): Promise<void> {
-    for await (const { type } of this.#bus.nc.status()) {
-      if (type !== "disconnect" && type !== "reconnect") continue;
-      this.#connected = type === "reconnect";
-      this.#log.warn({ connected: this.#connected }, "the connection to NATS has changed");
-    }
-    if (!this.#stopped) this.#fail(new AutellixError("queue_unavailable", "the connection to NATS was closed"));
   }
 }
 

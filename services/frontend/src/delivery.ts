@@ -5,8 +5,8 @@ import type { CallKey } from "@autellix/protocol";
 import type { Emit } from "./events.ts";
 import type { Limits } from "./limits.ts";
 
-/** A UTF-16 unit is at most so many bytes of UTF-8. */
-const UNIT_BYTES_MAX = 3;
+/** Its `encodeInto` fills a buffer with whole characters and says how many units it took. */
+const encoder = new TextEncoder();
 
 export class Delivery {
   opened = false;
@@ -46,7 +46,7 @@ export class Delivery {
     this.pausedSinceMs ??= atMs;
     // A small piece might not fill the socket, and then nothing would tell that it drained.
     if (room < this.#limits.streamBufferBytesMax / 2) return 0;
-    const units = wholeCharacters(text, Math.floor(room / UNIT_BYTES_MAX));
+    const { read: units } = encoder.encodeInto(text, new Uint8Array(room));
     this.#write(text.slice(0, units), atMs);
     return units;
   }
@@ -87,10 +87,4 @@ export class Delivery {
     this.#lastWriteMs = atMs;
     this.#emit({ kind: "text", key: this.#key, text });
   }
-}
-
-/** @returns the largest length up to `units` that does not cut a surrogate pair. */
-function wholeCharacters(text: string, units: number): number {
-  const last = text.charCodeAt(units - 1);
-  return last >= 0xd800 && last <= 0xdbff ? units - 1 : units;
 }

@@ -27,8 +27,9 @@ export interface Frontend {
 export async function startFrontend(config: Config, { log, progress, fail }: FrontendContext): Promise<Frontend> {
   const { limits, host } = config;
   const keys = config.apiKeysFile === undefined ? openRing : await keyRing(config.apiKeysFile, log);
+  const onStatus = (reason: string) => log.warn({ reason }, "NATS");
   progress("connecting to NATS");
-  const bus = await openBus({ url: config.natsUrl, name: "autellix-frontend" });
+  const bus = await openBus({ url: config.natsUrl, name: "autellix-frontend", onStatus });
   const desk = new Adapter({ bus, limits, log, fail });
   const server = createServer({ desk, keys, limits, log });
   const close = async () => {

@@ -22,7 +22,6 @@ import {
   subjects,
 } from "@autellix/protocol";
 import type { Logger } from "@autellix/runtime";
-import type { z } from "zod";
 import type { Effect, OutcomeRead } from "./events.ts";
 import type { Outcome } from "./outcome.ts";
 
@@ -70,11 +69,11 @@ export class NatsSide {
   }
 
   async askTokens({ key, engine, from }: EffectOf<"askTokens">): Promise<GapAnswer | undefined> {
-    return await this.#ask(subjects.ask(engine), { kind: "tokens", call: key, from }, gapAnswerSchema);
+    return await ask(this.#bus, subjects.ask(engine), { kind: "tokens", call: key, from }, gapAnswerSchema, ASK_MS_MAX);
   }
 
   async control(pool: string, tenant: string, message: Control): Promise<ControlAnswer | undefined> {
-    const answer = await this.#ask(subjects.control(pool, tenant), message, controlAnswerSchema);
+    const answer = await ask(this.#bus, subjects.control(pool, tenant), message, controlAnswerSchema, ASK_MS_MAX);
     return answer as ControlAnswer | undefined; // the schema has checked the code, which its type does not show
   }
 
@@ -95,20 +94,11 @@ export class NatsSide {
       const response = decode(await getBody(this.#bus, outcome.response_object));
       return { kind: "outcome", outcome: { ...outcome, response: response as Outcome["response"] } };
     } catch (error) {
-      if (!(error instanceof AutellixError)) return { kind: "unknown" }; // the store did not answer
+      // The store did not answer: read again.
+      if (!(error instanceof AutellixError) || error.code === "queue_unavailable") return { kind: "unknown" };
       this.#log.error({ call: key, code: error.code, reason: error.message }, "a stored outcome cannot be used");
       const code = error.code === "result_expired" ? "result_expired" : "internal_error";
       return { kind: "broken", code, message: "the stored answer cannot be read" };
-    }
-  }
-
-  /** @returns undefined when there was no valid answer in time. */
-  async #ask<S extends z.ZodType>(subject: string, message: unknown, schema: S): Promise<z.output<S> | undefined> {
-    try {
-      return await ask(this.#bus, subject, message, schema, ASK_MS_MAX);
-    } catch (error) {
-      this.#log.warn({ subject, reason: String(error) }, "an answer was invalid");
-      return undefined;
     }
   }
 }

@@ -1,7 +1,7 @@
 /**
  * Drives the machine by events on a clock of the test's own, and keeps what it asked for.
  */
-import type { Status, TokenItem } from "@autellix/protocol";
+import type { ErrorCode, Status, TokenItem } from "@autellix/protocol";
 import type { Effect, Event, Submission } from "../src/events.ts";
 import { defaultLimits, type Limits, TICK_MS } from "../src/limits.ts";
 import { Machine } from "../src/machine.ts";
@@ -65,7 +65,7 @@ export function completed(content: string, callId = "c1"): Outcome {
   };
 }
 
-export function failed(code: string, status: Outcome["status"] = "failed"): Outcome {
+export function failed(code: ErrorCode, status: Outcome["status"] = "failed"): Outcome {
   return { call_id: "c1", program_id: "c1", status, error: { code, message: `it is ${code}` } };
 }
 

@@ -17,13 +17,13 @@ import {
   putBody,
   readOutcome,
   send,
+  sendInbox,
   subjects,
   writeOutcomeRecord,
 } from "@autellix/protocol";
 import type { Logger } from "@autellix/runtime";
 import { callError, fetchBody, forcedTextOf, steppedCall } from "./engine-calls.ts";
 import type { Effect, Happening } from "./events.ts";
-import { sendJson } from "./inbox.ts";
 import { END_REPEAT_MS, HAVE_MS_MAX, PING_MS } from "./limits.ts";
 import { AgentMachine } from "./machine.ts";
 import type { AgentSetup } from "./state.ts";
@@ -107,7 +107,7 @@ export class AgentAdapter {
         send(bus, effect.subject, effect.message);
         return;
       case "sendInbox":
-        this.#sendInbox(effect);
+        sendInbox(bus, effect.subject, effect.message, effect.end === undefined ? {} : { [headers.end]: effect.end });
         return;
       case "fetch":
         this.#do(this.#fetch(effect));
@@ -160,10 +160,6 @@ export class AgentAdapter {
   }
 
   // ── NATS ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-  #sendInbox({ subject, message, end }: EffectOf<"sendInbox">): void {
-    sendJson(this.#options.bus, subject, message, end === undefined ? {} : { [headers.end]: end });
-  }
 
   async #fetch({ id, address, seq, bodyObject }: EffectOf<"fetch">): Promise<void> {
     const { bus } = this.#options;

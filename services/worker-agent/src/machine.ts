@@ -91,6 +91,8 @@ export class AgentMachine {
         this.#startDraining();
         return;
       case "timePassed":
+        // A timer may fire a little early; then it is needed again.
+        this.#wakeAtMs = Number.POSITIVE_INFINITY;
         return;
       default: {
         const call = this.#state.held.get(event.id);

@@ -25,6 +25,14 @@ describe("a report", () => {
     expect(rig.report()).not.toHaveProperty("info");
   });
 
+  it("is still sent when the timer for it fired a little early", () => {
+    rig.report();
+    rig.pass(499);
+    expect(rig.one("wake").atMs).toBe(rig.atMs + 1);
+    rig.pass(1);
+    expect(rig.reports()).toHaveLength(1);
+  });
+
   it("names the plan in force", () => {
     rig.plan({ epoch: 3, number: 8 });
     expect(rig.report()).toMatchObject({ planEpoch: 3, planNumber: 8 });

@@ -84,7 +84,7 @@ async function serve(
     seen.calls.push(call);
     await answerCall(call, response, options);
   } else if (options.programs !== false && request.method === "POST" && url.pathname === "/v1/programs") {
-    const { program_id: id } = JSON.parse(text) as { program_id: string };
+    const { id } = JSON.parse(text) as { id: string };
     seen.opened.push(id);
     sendJson(response, 200, { id, object: "program" });
   } else if (options.programs !== false && request.method === "DELETE" && url.pathname.startsWith("/v1/programs/")) {

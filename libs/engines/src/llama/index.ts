@@ -2,9 +2,9 @@
 import { AutellixError } from "@autellix/protocol";
 import type { LlamaContext, LlamaModel, Token } from "node-llama-cpp";
 import { BatchCounter, LlamaEngine } from "./engine.ts";
-import { type Log, loadModel, messageOf, useLlama } from "./library.ts";
+import { type Log, loadModel, logsArrived, messageOf, useLlama } from "./library.ts";
 import { PromptRenderer } from "./prompt.ts";
-import { measureSlice, SLICE_TOKENS_MAX } from "./slice.ts";
+import { CPU_SLICE_TOKENS_MAX, GPU_SLICE_TOKENS_MAX, measureSlice } from "./slice.ts";
 
 export type { LlamaEngine } from "./engine.ts";
 export type { Log, LogLevel } from "./library.ts";
@@ -24,7 +24,10 @@ export interface LlamaOptions {
   /** Per call, prompt and answer; capped by what the model was trained for. */
   contextTokensMax?: number;
   stepMsMax?: number;
-  /** Pins the size of prompt slices, else measured. Engines with the same size give the same greedy text. */
+  /**
+   * Size of prompt slices; default: measured at the start. With quantised weights on the CPU it changes no text up to
+   * 32. Elsewhere engines must have the same size to give the same text.
+   */
   sliceTokens?: number;
   /** Lines of llama.cpp. They hold no prompt. */
   log?: Log;
@@ -39,6 +42,8 @@ const DEFAULT = {
   stepMsMax: 150,
 };
 const BLOCK_TOKENS = 16;
+/** llama.cpp's own limit. */
+const SEQUENCES_MAX = 256;
 /**
  * Each position's attention is computed alone, whatever is beside it in the batch: with quantised weights the CPU then
  * gives the same bits for every slicing and every batch. Without it, cutting a prompt elsewhere moved logits by 0.3.
@@ -52,10 +57,12 @@ const MEASURE_ID = 0 as Token;
  * @throws AutellixError `engine_error` with one sentence that says what to do.
  */
 export async function openLlamaEngine(options: LlamaOptions): Promise<LlamaEngine> {
-  const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as LlamaOptions;
-  const limits = { ...DEFAULT, ...given };
-  if (limits.residentCallsMax < limits.batchCallsMax) {
-    throw new AutellixError("engine_error", "residentCallsMax must be at least batchCallsMax.");
+  const limits = { ...DEFAULT, ...options };
+  if (limits.residentCallsMax < limits.batchCallsMax || limits.residentCallsMax > SEQUENCES_MAX) {
+    throw new AutellixError(
+      "engine_error",
+      `residentCallsMax must be from batchCallsMax (${limits.batchCallsMax}) to ${SEQUENCES_MAX}.`,
+    );
   }
   const errors: string[] = [];
   const use = await useLlama(options.gpu ?? false, (level, message) => {
@@ -66,9 +73,12 @@ export async function openLlamaEngine(options: LlamaOptions): Promise<LlamaEngin
   try {
     model = await loadModel(use, options.modelFile, errors);
     const contextTokensMax = blocksOf(Math.min(limits.contextTokensMax, model.trainContextSize)) * BLOCK_TOKENS;
+    const sliceTokensMax =
+      options.sliceTokens ?? (use.llama.gpu === false ? CPU_SLICE_TOKENS_MAX : GPU_SLICE_TOKENS_MAX);
+    const sized = { ...limits, contextTokensMax, sliceTokensMax: Math.min(sliceTokensMax, contextTokensMax) };
     const batches = new BatchCounter();
-    const context = await makeContext(model, batches, { ...limits, contextTokensMax });
-    const sliceTokens = options.sliceTokens ?? (await measure(context, { ...limits, contextTokensMax }));
+    const context = await makeContext(model, batches, sized);
+    const sliceTokens = options.sliceTokens ?? (await measure(context, sized));
     batches.reset();
     const loaded = model;
     return new LlamaEngine({
@@ -104,19 +114,26 @@ export async function openLlamaEngine(options: LlamaOptions): Promise<LlamaEngin
 async function makeContext(
   model: LlamaModel,
   batches: BatchCounter,
-  limits: { contextTokensMax: number; residentCallsMax: number; batchCallsMax: number; threads: number },
+  limits: {
+    contextTokensMax: number;
+    residentCallsMax: number;
+    batchCallsMax: number;
+    threads: number;
+    sliceTokensMax: number;
+  },
 ): Promise<LlamaContext> {
   try {
     return await model.createContext({
       contextSize: limits.contextTokensMax,
       sequences: limits.residentCallsMax,
-      batchSize: Math.max(SLICE_TOKENS_MAX, limits.batchCallsMax),
+      batchSize: Math.max(limits.sliceTokensMax, limits.batchCallsMax),
       threads: limits.threads,
       flashAttention: FLASH_ATTENTION,
       failedCreationRemedy: false,
       batching: { itemPrioritizationStrategy: batches.strategy },
     });
   } catch (cause) {
+    await logsArrived();
     throw new AutellixError(
       "engine_error",
       `No memory for ${limits.residentCallsMax} contexts of ${limits.contextTokensMax} tokens (${messageOf(cause)}): ` +
@@ -128,7 +145,7 @@ async function makeContext(
 
 async function measure(
   context: LlamaContext,
-  limits: { stepMsMax: number; batchCallsMax: number; contextTokensMax: number },
+  limits: { stepMsMax: number; batchCallsMax: number; sliceTokensMax: number },
 ): Promise<number> {
   const sequence = context.getSequence();
   try {
@@ -140,7 +157,7 @@ async function measure(
       nowMs: () => performance.now(),
       stepMsMax: limits.stepMsMax,
       neighbours: limits.batchCallsMax - 1,
-      contextTokensMax: limits.contextTokensMax - 1,
+      sliceTokensMax: limits.sliceTokensMax,
     });
   } finally {
     await sequence.dispose();

@@ -10,6 +10,8 @@ export type Log = (level: LogLevel, message: string) => void;
 
 /** Lines of llama.cpp that are kept for the message of a failure. */
 const ERROR_LINES_MAX = 3;
+const LOG_DELAY_MS = 20;
+const GGUF_VERSION_MAX = 3;
 
 interface Shared {
   gpu: "auto" | false;
@@ -78,6 +80,7 @@ export async function loadModel(use: LlamaUse, modelFile: string, errors: readon
   try {
     return await use.llama.loadModel({ modelPath: modelFile });
   } catch (cause) {
+    await logsArrived();
     const reason = [...errors.slice(-ERROR_LINES_MAX), messageOf(cause)].join("; ");
     throw new AutellixError(
       "engine_error",
@@ -88,12 +91,11 @@ export async function loadModel(use: LlamaUse, modelFile: string, errors: readon
 }
 
 async function checkFile(modelFile: string): Promise<void> {
-  let magic = "";
+  const head = Buffer.alloc(8);
   try {
     const file = await open(modelFile, "r");
     try {
-      const { buffer, bytesRead } = await file.read(Buffer.alloc(4), 0, 4, 0);
-      magic = buffer.toString("latin1", 0, bytesRead);
+      await file.read(head, 0, head.length, 0);
     } finally {
       await file.close();
     }
@@ -104,8 +106,15 @@ async function checkFile(modelFile: string): Promise<void> {
       { cause },
     );
   }
-  if (magic !== "GGUF")
+  const version = head.readUInt32LE(4);
+  if (head.toString("latin1", 0, 4) !== "GGUF" || version === 0 || version > GGUF_VERSION_MAX) {
     throw new AutellixError("engine_error", `The model ${modelFile} is no GGUF file: fetch it again, or name another.`);
+  }
+}
+
+/** Lines of llama.cpp arrive some turns of the event loop after the call that failed. */
+export async function logsArrived(): Promise<void> {
+  await new Promise<void>((resolve) => setTimeout(resolve, LOG_DELAY_MS));
 }
 
 export function messageOf(error: unknown): string {

@@ -135,9 +135,9 @@ class SimulatedEngine implements Engine {
     const calls = this.#checked(batch);
     const live = calls.filter((call) => call.answer.finish === undefined);
     const slice = live.find((call) => call.prefills);
-    const decoding = live.filter((call) => !call.prefills);
+    const decoding = new Set(live.filter((call) => !call.prefills));
     const prefillTokens = Math.min(slice?.missingTokens ?? 0, this.#preset.sliceTokens);
-    const contextTokens = decoding.reduce((sum, call) => sum + call.contextTokens, 0);
+    const contextTokens = [...decoding].reduce((sum, call) => sum + call.contextTokens, 0);
     const durationMs = live.length === 0 ? 0 : stepCost(this.#preset.cost, { prefillTokens, contextTokens });
     this.#running = this.#clock.sleepMs(durationMs);
     try {
@@ -145,12 +145,10 @@ class SimulatedEngine implements Engine {
     } finally {
       this.#running = undefined;
     }
-    const results = calls.map((call) =>
-      this.#advance(call, call === slice ? prefillTokens : 0, decoding.includes(call)),
-    );
+    const results = calls.map((call) => this.#advance(call, call === slice ? prefillTokens : 0, decoding.has(call)));
     this.#counts.steps++;
     this.#counts.stepCalls += calls.length;
-    this.#counts.batchMax = Math.max(this.#counts.batchMax, decoding.length + (slice === undefined ? 0 : 1));
+    this.#counts.batchMax = Math.max(this.#counts.batchMax, decoding.size + (slice === undefined ? 0 : 1));
     this.#counts.busyMs += durationMs;
     return { durationMs, calls: results };
   }

@@ -51,6 +51,7 @@ export interface BusOptions {
 interface Watch {
   connected: boolean;
   onStatus: (text: string) => void;
+  lost: Set<() => void>;
 }
 const watches = new WeakMap<Bus, Watch>();
 
@@ -67,7 +68,7 @@ export async function openBus({ url, name, connectTimeoutMs = 20_000, onStatus =
     const jsm = await jetStreamUntil(nc, shown, until);
     const payloadBytesMax = nc.info?.max_payload ?? 1_048_576;
     const bus: Bus = { nc, js: jetstream(nc, { timeout: JETSTREAM_TIMEOUT_MS }), jsm, payloadBytesMax };
-    const watch: Watch = { connected: true, onStatus };
+    const watch: Watch = { connected: true, onStatus, lost: new Set() };
     watches.set(bus, watch);
     follow(nc, watch).catch((error: unknown) => onStatus(`the connection is no longer watched: ${text(error)}`));
     return bus;
@@ -82,13 +83,23 @@ export function isConnected(bus: Bus): boolean {
   return (watches.get(bus)?.connected ?? true) && !bus.nc.isClosed();
 }
 
+/** Calls `tell` at each loss of the connection. @returns ends that. */
+export function onConnectionLost(bus: Bus, tell: () => void): () => void {
+  const lost = watches.get(bus)?.lost;
+  lost?.add(tell);
+  return () => lost?.delete(tell);
+}
+
 function report(bus: Bus, line: string): void {
   watches.get(bus)?.onStatus(line);
 }
 
 async function follow(nc: NatsConnection, watch: Watch): Promise<void> {
   for await (const status of nc.status()) {
-    if (status.type === "disconnect") watch.connected = false;
+    if (status.type === "disconnect") {
+      watch.connected = false;
+      for (const tell of [...watch.lost]) tell();
+    }
     if (status.type === "reconnect") watch.connected = true;
     const line = statusLine(status);
     if (line) watch.onStatus(line);

@@ -16,7 +16,7 @@ import { BODY_BYTES_MAX, PAYLOAD_HEADROOM_BYTES } from "../limits.ts";
 import { headers } from "../records.ts";
 import { CALLS_STREAM, type CallAddress, subjects } from "../subjects.ts";
 import { deleteBody, putBody } from "./bodies.ts";
-import { type Bus, REQUEST_TIMEOUT_MS } from "./bus.ts";
+import { type Bus, onConnectionLost, REQUEST_TIMEOUT_MS } from "./bus.ts";
 import { isExpectationRefused, isStoreFull } from "./outcomes.ts";
 
 export interface PublishedCall {
@@ -188,9 +188,10 @@ const ACK_WAIT_NANOS = 24 * 3_600 * 1_000_000_000;
 
 /**
  * The leader's headers-only view of everything un-acked in its pool, oldest first. A scheduler never holds a prompt.
- * Ends with an error when a leader of a higher epoch deletes the consumer.
- * @param fresh deletes the consumer first, so that everything un-acked comes again from the oldest. Needed after each
- * loss of the connection: what the server had sent and the client had not received would stay hidden until `ack_wait`.
+ * Ends with an error when a leader of a higher epoch deletes the consumer, and at each loss of the connection: what the
+ * server had sent and the client had not received would stay hidden until `ack_wait`.
+ * @param fresh deletes the consumer first, so that everything un-acked comes again from the oldest: for a leader that
+ * goes on after such an end.
  * @throws when the consumer cannot be made: no answer, or an older epoch's is still there.
  */
 export async function consumeCalls(
@@ -211,7 +212,12 @@ export async function consumeCalls(
     headers_only: true,
   });
   const consumer = await bus.js.consumers.get(CALLS_STREAM, name);
-  return await consumer.consume({ max_messages: CONSUME_MSGS_MAX, abort_on_missing_resource: true });
+  const messages = await consumer.consume({ max_messages: CONSUME_MSGS_MAX, abort_on_missing_resource: true });
+  const forget = onConnectionLost(bus, () =>
+    messages.stop(new AutellixError("queue_unavailable", "the connection was lost while calls were read")),
+  );
+  void messages.closed().then(forget);
+  return messages;
 }
 
 /** Last sequence of CALLS, from the stream's leader. */

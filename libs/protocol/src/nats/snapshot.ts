@@ -11,7 +11,7 @@ const SNAPSHOT_IDLE_NANOS = 60_000 * 1_000_000;
 /** With no message for so long the server is asked how far it is. */
 const SNAPSHOT_CHECK_MS = 1_000;
 /** With no message for so long, although there should be some, the snapshot fails. */
-const SNAPSHOT_STALL_MS = 10_000;
+const SNAPSHOT_STALL_MS = 5_000;
 
 /** @throws AutellixError `queue_unavailable`, or what the client throws: without a whole snapshot nobody goes on. */
 export async function lastPerSubject(

@@ -7,6 +7,7 @@
  */
 import { type ChildProcess, type StdioOptions, spawn } from "node:child_process";
 import { constants } from "node:os";
+import { fileURLToPath } from "node:url";
 import type { Env } from "../config.ts";
 import { holdGroup, sendSignal } from "./leftovers.ts";
 
@@ -18,38 +19,7 @@ const NOT_FOUND_CODE = 127;
 /** Time that a program has between TERM and KILL. */
 const KILL_GRACE_MS = 2_000;
 
-/**
- * TERM goes to the whole group and is meant for the program: the shell only notes it (its `wait` returns early), the
- * watcher ignores it. The shell waits for both, so that none of them is left as a zombie to whoever adopts orphans.
- */
-const TIE = `
-trap : HUP INT TERM
-"$@" 3<&- &
-program=$!
-(
-  trap '' HUP INT TERM
-  PATH=/usr/bin:/bin
-  exec </dev/null >/dev/null 2>&1
-  read -r _ <&3
-  kill -TERM $program
-  for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30; do
-    sleep 0.1
-    kill -0 $program || break
-  done
-  kill -KILL 0
-) &
-watcher=$!
-exec 3<&- </dev/null >/dev/null 2>&1
-wait $program
-code=$?
-while kill -0 $program; do
-  wait $program
-  code=$?
-done
-kill -KILL $watcher
-wait $watcher
-exit $code
-`;
+const TIE = fileURLToPath(new URL("tie.sh", import.meta.url));
 
 export interface ChildOptions {
   env: Env;
@@ -77,7 +47,7 @@ export interface TiedChild {
 export function spawnTied(command: string, args: readonly string[], options: ChildOptions): TiedChild {
   const { env, cwd, stdout = "ignore", stderr = "ignore" } = options;
   const stdio: StdioOptions = ["ignore", stdout, stderr, "pipe"];
-  const child = spawn("/bin/sh", ["-c", TIE, "tie", command, ...args], { detached: true, env: { ...env }, cwd, stdio });
+  const child = spawn("/bin/sh", [TIE, command, ...args], { detached: true, env: { ...env }, cwd, stdio });
   const { pid } = child;
   if (pid === undefined) throw new Error("/bin/sh could not be started");
   const held = holdGroup(pid);

@@ -50,7 +50,7 @@ export async function startNatsServer(options: NatsServerOptions): Promise<NatsS
   const serverName = `autellix-${randomBytes(6).toString("hex")}`;
   await mkdir(dataDir, { recursive: true });
   const configFile = join(dataDir, "nats-server.conf");
-  await writeFile(configFile, natsConfig(port, join(dataDir, "jetstream"), serverName));
+  await writeFile(configFile, natsConfig(port, dataDir, serverName));
   options.signal?.throwIfAborted();
 
   const log = openSync(logFile, "a");
@@ -78,6 +78,7 @@ export async function startNatsServer(options: NatsServerOptions): Promise<NatsS
   };
 }
 
+/** The server makes a folder `jetstream` inside `storeDir`. */
 function natsConfig(port: number, storeDir: string, serverName: string): string {
   return `# Written at each start.
 server_name: ${JSON.stringify(serverName)}

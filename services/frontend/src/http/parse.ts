@@ -14,8 +14,8 @@ import {
 } from "@autellix/protocol";
 import type { Submission } from "../events.ts";
 
-/** Calls that one call may name as its parents; more would not fit a request's headers. */
-const PARENTS_MAX = 200;
+/** Calls that one call may name as its parents; with all ids at their longest they still fit a NATS header. */
+const PARENTS_MAX = 100;
 const COMPLETION_PREFIX = "chatcmpl-";
 /** W3C trace context; anything else is not passed on. */
 const TRACEPARENT = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/;

@@ -39,13 +39,21 @@ declare module "fastify" {
 /** Percent-encoded length of the longest program id. */
 const PARAM_LENGTH_MAX = 4_096;
 
+/** Headers are small: they have less time than a body. */
+const HEADERS_MS_MAX = 20_000;
+/** How often Node looks for requests that are late. */
+const LATE_REQUESTS_PERIOD_MS = 5_000;
+
 export function createServer({ desk, keys, limits, log }: ServerOptions): FastifyInstance {
   const open = new WeakMap<Socket, ServerResponse>();
   const app = fastify({
     bodyLimit: limits.bodyBytesMax,
     requestTimeout: limits.requestMsMax,
-    // Node looks for late requests only so often.
-    http: { connectionsCheckingInterval: Math.min(limits.requestMsMax / 2, 5_000) },
+    http: {
+      // Node swaps the two when this one is larger.
+      headersTimeout: Math.min(limits.requestMsMax, HEADERS_MS_MAX),
+      connectionsCheckingInterval: Math.min(limits.requestMsMax / 2, LATE_REQUESTS_PERIOD_MS),
+    },
     routerOptions: { maxParamLength: PARAM_LENGTH_MAX },
     forceCloseConnections: "idle",
     // At a stop the machine refuses new calls, in the format of all errors.

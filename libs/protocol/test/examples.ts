@@ -1,0 +1,193 @@
+/** One example of every internal message, as full as it can be. A changed one needs a new name: its bytes are kept. */
+import type { z } from "zod";
+import {
+  agentMessageSchema,
+  askSchema,
+  beatSchema,
+  confirmSchema,
+  controlAnswerSchema,
+  controlSchema,
+  frontendMessageSchema,
+  gapAnswerSchema,
+  haveAnswerSchema,
+  planSchema,
+  statusSchema,
+} from "../src/index.ts";
+
+interface Example {
+  schema: z.ZodType;
+  message: Record<string, unknown>;
+}
+
+const counters = { steps: 1_200, stepCalls: 4_100, busyMs: 90_000.25, tokens: 4_000, batchMax: 8 };
+
+const plan = {
+  pool: "main",
+  engine: "engine-1",
+  incarnation: "inc-7f3a",
+  epoch: 41,
+  number: 1_234,
+  reportSeen: 1_200,
+  run: [
+    {
+      call: "default/call-1",
+      attempt: 2,
+      dispatch: {
+        seq: 70_123,
+        fence: 5_150,
+        program: "research agent – 日本",
+        thread: "branch-2",
+        reply: "autellix.tokens.frontend-1",
+        trace: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        bodyObject: "3f0c8a52-7a4e-4f0a-9a53-0d2f2f9a5f10",
+        waitedMs: 12.5,
+        servedMs: 900.75,
+      },
+    },
+    { call: "default/call-2", attempt: 1 },
+  ],
+  reserve: [{ call: "team_b/call-3", attempt: 1 }],
+  keep: [{ call: "team_b/call-4", attempt: 1 }],
+  cancel: [{ call: "default/call-5", attempt: 1, cause: "deadline" }],
+  fences: [
+    { call: "default/call-6", attempt: 2, fence: 5_151 },
+    { call: "default/call-7", attempt: 1, fence: null },
+  ],
+  windowSteps: 16,
+};
+
+const report = {
+  kind: "report",
+  pool: "main",
+  engine: "engine-1",
+  incarnation: "inc-7f3a",
+  number: 1_201,
+  planEpoch: 41,
+  planNumber: 1_234,
+  info: {
+    kind: "llama",
+    models: ["smollm2-135m-instruct"],
+    preemption: "swap",
+    batchCallsMax: 8,
+    residentCallsMax: 16,
+    heldCallsMax: 64,
+    kvBlocks: 512,
+    blockTokens: 16,
+    contextTokensMax: 8_192,
+  },
+  calls: [
+    {
+      call: "default/call-1",
+      attempt: 2,
+      state: "running",
+      serviceMs: 150.5,
+      contextTokens: 130,
+      promptTokens: 120,
+      completionTokens: 10,
+    },
+  ],
+  finished: [
+    {
+      call: "default/call-0",
+      attempt: 1,
+      status: "completed",
+      found: false,
+      serviceMs: 820.25,
+      waitingMs: 33,
+      promptTokens: 20,
+      completionTokens: 31,
+      report: 1_201,
+    },
+  ],
+  fenced: [{ call: "default/call-7", attempt: 1 }],
+  frontendsDead: ["frontend-9"],
+  counters,
+};
+
+export const examples: Record<string, Example> = {
+  plan: { schema: planSchema, message: plan },
+  report: { schema: agentMessageSchema, message: report },
+  exit: {
+    schema: agentMessageSchema,
+    message: { kind: "exit", pool: "main", engine: "engine-1", incarnation: "inc-7f3a" },
+  },
+  "ask-report": { schema: askSchema, message: { kind: "report", epoch: 41 } },
+  "ask-tokens": { schema: askSchema, message: { kind: "tokens", call: "default/call-1", from: 17 } },
+  "gap-known": {
+    schema: gapAnswerSchema,
+    message: { state: "known", epoch: 41, attempt: 2, index: 17, count: 3, text: " the Ä", ids: [5, 70_000, 9] },
+  },
+  "gap-unknown": { schema: gapAnswerSchema, message: { state: "unknown" } },
+  tokens: {
+    schema: frontendMessageSchema,
+    message: {
+      kind: "tokens",
+      engine: "engine-1",
+      epoch: 41,
+      items: [
+        { call: "default/call-1", attempt: 2, index: 10, count: 2, text: " Paris", ids: [260, 31_999] },
+        { call: "default/call-2", attempt: 1, index: 0, count: 1, text: "" },
+      ],
+    },
+  },
+  end: {
+    schema: frontendMessageSchema,
+    message: {
+      kind: "end",
+      call: "default/call-1",
+      pool: "main",
+      status: "completed",
+      body: Buffer.from('{"call_id":"call-1"}'),
+    },
+  },
+  have: {
+    schema: frontendMessageSchema,
+    message: { kind: "have", call: "default/call-1", engine: "engine-2", epoch: 42, attempt: 3 },
+  },
+  ping: { schema: frontendMessageSchema, message: { kind: "ping" } },
+  "have-live": { schema: haveAnswerSchema, message: { state: "live", count: 12, ids: [1, 2, 3] } },
+  "have-gone": { schema: haveAnswerSchema, message: { state: "gone" } },
+  confirm: { schema: confirmSchema, message: { ok: true } },
+  status: {
+    schema: statusSchema,
+    message: {
+      pool: "main",
+      epoch: 41,
+      policy: "plas",
+      models: ["smollm2-135m-instruct"],
+      queuedCalls: 17,
+      runningCalls: 8,
+      queuedCallsMax: 10_000,
+      engines: [{ engine: "engine-1", state: "up", runningCalls: 8, heldCalls: 11, counters }],
+      endsPerSecond: 3.5,
+      dispatching: false,
+      reason: "the outcomes stream is 80 % full",
+    },
+  },
+  beat: { schema: beatSchema, message: { pool: "main", epoch: 41, leader: "scheduler-1", number: 99 } },
+  "control-start": { schema: controlSchema, message: { op: "program.start", program_id: "research agent" } },
+  "control-end": { schema: controlSchema, message: { op: "program.end", program_id: "research agent", cancel: true } },
+  "control-read": { schema: controlSchema, message: { op: "program.read", program_id: "research agent" } },
+  "control-cancel": { schema: controlSchema, message: { op: "call.cancel", call_id: "call-1", cause: "orphan" } },
+  "answer-program": {
+    schema: controlAnswerSchema,
+    message: {
+      ok: true,
+      program: {
+        id: "research agent",
+        object: "program",
+        pool: "main",
+        state: "open",
+        service_ms: 820.25,
+        waiting_ms: 33,
+        attained_service_ms: 820.25,
+        calls: { waiting: 1, running: 1, ended: 5 },
+      },
+    },
+  },
+  "answer-call": { schema: controlAnswerSchema, message: { ok: true, call: "pending" } },
+  "answer-error": {
+    schema: controlAnswerSchema,
+    message: { ok: false, error: { code: "not_found", message: "No such program." } },
+  },
+};

@@ -1,0 +1,108 @@
+/**
+ * `npm run demo:policies`: what scheduling by program is for, seen on the real engine. The same programs run first
+ * under `fcfs` (first come, first served), then under `plas` (who has had least is served first): one after the other,
+ * because two stacks at once would share this machine's cores and measure each other.
+ */
+import { parseArgs } from "node:util";
+import { compare, type Side } from "./compare.ts";
+import { closeLine, progressText, say, showStatus } from "./console.ts";
+import { demoWorkload } from "./demo-workload.ts";
+import { describeMachine } from "./machine.ts";
+import { number } from "./options.ts";
+import { latencyPlot, merged, RESULTS_FOLDER, type Report, type Variant, writeReport } from "./report.ts";
+import { type Spread, spread } from "./stats.ts";
+import { formatTable } from "./table.ts";
+
+/** An answer that has not come after this time will not come. */
+const PROGRAM_MS_MAX = 600_000;
+
+const { values } = parseArgs({
+  options: {
+    /** As for `npm start`: a file, `hf:…` or `tiny`. Default: what `npm start` takes. */
+    model: { type: "string" },
+    policies: { type: "string" },
+    seed: { type: "string" },
+    "token-scale": { type: "string" },
+    out: { type: "string" },
+  },
+});
+const seed = number("seed", values.seed, 1, 0, 2 ** 31);
+// The tiny model is so fast that only long answers make a queue.
+const tokenScale = number("token-scale", values["token-scale"], values.model === "tiny" ? 6 : 1, 0.05, 100);
+const [first = "fcfs", second = "plas"] = (values.policies ?? "fcfs,plas").split(",");
+const sides: Side[] = [first, second].map((policy) => ({
+  name: policy,
+  stackArgs: [
+    ...(values.model === undefined ? [] : ["--model", values.model]),
+    ...["--engines", "1", "--frontends", "1", "--policy", policy, "--log-level", "warn"],
+  ],
+}));
+const programs = demoWorkload({ seed, tokenScale });
+
+const stop = new AbortController();
+process.once("SIGINT", () => stop.abort());
+say(`The same ${programs.length} programs, first under ${first}, then under ${second}. About a minute each.`);
+const variants = await compare({
+  sides,
+  rounds: 1,
+  programsOf: () => programs,
+  // Each call is a conversation of its own: on a CPU, reading a history again would hide what is to be seen.
+  run: { seed, contextTokensMax: 1, callMsMax: PROGRAM_MS_MAX, drainMsMax: PROGRAM_MS_MAX },
+  signal: stop.signal,
+  onPhase: showStatus,
+  onProgress: (side, progress) => showStatus(progressText(side, progress)),
+});
+closeLine();
+
+interface Fate {
+  policy: string;
+  /** Arrival to end, ms. */
+  short: Spread;
+  long: Spread;
+  finished: number;
+}
+
+function fateOf(variant: Variant): Fate {
+  const all = merged(variant).programs.filter((program) => program.status === "finished");
+  const times = (kind: string) => spread(all.filter((program) => program.kind === kind).map((p) => p.totalMs));
+  return { policy: variant.name, short: times("short"), long: times("long"), finished: all.length };
+}
+
+const fates = variants.map(fateOf);
+const seconds = (ms: number) => `${(ms / 1_000).toFixed(1)} s`;
+const table = formatTable(
+  ["policy", "short programs: mean", "95 % within", "long programs: mean", "95 % within", "finished"],
+  fates.map(({ policy, short, long, finished }) => [
+    policy,
+    seconds(short.mean),
+    seconds(short.p95),
+    seconds(long.mean),
+    seconds(long.p95),
+    `${finished} of ${programs.length}`,
+  ]),
+);
+
+function inWords([a, b]: readonly Fate[]): string {
+  if (!a || !b) return "";
+  const short = a.short.mean / b.short.mean;
+  const long = b.long.mean / a.long.mean - 1;
+  return [
+    `Times are from a program's arrival to the end of its last call.`,
+    `With ${b.policy}, short programs finish ${short.toFixed(1)} times as fast as with ${a.policy} on average; long ones take ${Math.abs(100 * long).toFixed(0)} % ${long < 0 ? "less" : "more"}.`,
+  ].join("\n");
+}
+
+const text = `${table}\n\n${inWords(fates)}`;
+const command = ["npm run demo:policies --", ...process.argv.slice(2)].join(" ");
+const report: Report = {
+  name: "demo-policies",
+  machine: await describeMachine(command),
+  load: { seed, tokenScale, programs: programs.length, order: "one after the other" },
+  variants,
+};
+const folder = await writeReport(values.out ?? RESULTS_FOLDER, report, text, { latency: latencyPlot(report) });
+console.log(`\n${text}\n\nwritten to ${folder}`);
+if (fates.some((fate) => fate.finished < programs.length)) {
+  console.error("not every program finished");
+  process.exitCode = 1;
+}

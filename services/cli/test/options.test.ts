@@ -1,0 +1,85 @@
+import { describe, expect, it } from "vitest";
+import { parseStartOptions, startHelp } from "../src/start/options.ts";
+import { UsageError } from "../src/usage.ts";
+
+const parse = (args: string[], env = {}) => parseStartOptions(args, env, "/repo/.data", "/here");
+
+describe("the options of npm start", () => {
+  it("have defaults: one default model, two engines, two frontends, one scheduler, plas", () => {
+    expect(parse([])).toEqual({
+      models: [{ kind: "default" }],
+      engine: "llama",
+      engines: 2,
+      frontends: 2,
+      schedulers: 1,
+      policy: "plas",
+      port: 8080,
+      natsUrl: undefined,
+      natsPort: 4222,
+      dataDir: "/repo/.data",
+      apiKeysFile: undefined,
+      preset: undefined,
+      logLevel: "info",
+      pretty: false,
+    });
+  });
+
+  it("take several models, and paths relative to where the person is", () => {
+    const args = [
+      "--model",
+      "a.gguf",
+      "--model=hf:user/repo:Q4_K_M",
+      "--model",
+      "tiny",
+      "--data-dir",
+      "d",
+      "--api-keys",
+      "/k.json",
+    ];
+    expect(parse(args)).toMatchObject({
+      models: [{ kind: "file", path: "/here/a.gguf" }, { kind: "hub", uri: "hf:user/repo:Q4_K_M" }, { kind: "tiny" }],
+      dataDir: "/here/d",
+      apiKeysFile: "/k.json",
+    });
+  });
+
+  it("take NATS_URL, but rather --nats-url", () => {
+    expect(parse([], { NATS_URL: "nats://a" })?.natsUrl).toBe("nats://a");
+    expect(parse(["--nats-url", "nats://b"], { NATS_URL: "nats://a" })?.natsUrl).toBe("nats://b");
+  });
+
+  it.each([
+    [["--bogus"], "Unknown option '--bogus'; see npm start -- --help"],
+    [["--port"], "Option '--port <value>' argument missing; see npm start -- --help"],
+    [["more"], "Unexpected argument 'more'. This command does not take positional arguments; see npm start -- --help"],
+    [["--engines", "0"], '--engines must be a whole number from 1 to 64, not "0"'],
+    [["--port", "65536"], '--port must be a whole number from 1 to 65535, not "65536"'],
+    [["--port", "65535"], "--port 65535 leaves no room for 2 frontends below 65535"],
+    [["--policy", "best"], '--policy must be one of fcfs, plas, atlas, not "best"'],
+    [["--preset", "h100"], "--preset is for --engine simulated"],
+  ])("refuse %j in one line", (args, message) => {
+    expect(() => parse(args)).toThrow(new UsageError(message));
+  });
+
+  it("are all in the help", () => {
+    expect(parse(["--engine", "nonsense", "--help"])).toBeUndefined();
+    for (const name of [
+      "model",
+      "engine",
+      "engines",
+      "frontends",
+      "schedulers",
+      "policy",
+      "nats-url",
+      "nats-port",
+      "port",
+      "data-dir",
+      "api-keys",
+      "preset",
+      "log-level",
+      "pretty",
+    ]) {
+      expect(startHelp()).toContain(`--${name} `);
+    }
+  });
+});
