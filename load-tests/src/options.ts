@@ -129,10 +129,18 @@ function parse(args: readonly string[]) {
     help: { ...flag, short: "h" },
   } as const;
   try {
-    return parseArgs({ args: [...args], strict: true, allowPositionals: false, options }).values;
+    return parseArgs({ args: joined(args), strict: true, allowPositionals: false, options }).values;
   } catch (error) {
     throw new UsageError(error instanceof Error ? error.message : String(error));
   }
+}
+
+/** `--stack "--policy fcfs"` as one word: `parseArgs` takes a value that starts with a dash for an option. */
+function joined(args: readonly string[]): string[] {
+  return args.flatMap((word, index) => {
+    if (word === "--stack" && args[index + 1] !== undefined) return [`--stack=${args[index + 1]}`];
+    return args[index - 1] === "--stack" ? [] : [word];
+  });
 }
 
 function named(text: string, fallback: string, pattern: RegExp): { name: string; rest: string } {

@@ -25,7 +25,7 @@ import {
   storeDead,
   subjects,
 } from "../src/index.ts";
-import { accept, call, connectedAgain, limitCalls, open, startProxy, text } from "./support.ts";
+import { accept, call, connectedAgain, eventually, limitCalls, open, startProxy, text } from "./support.ts";
 
 type JsMsg = Parameters<typeof ackSubjectOf>[0];
 
@@ -239,7 +239,8 @@ describe("the leader's consumer", () => {
       proxy.swallow();
       for (let i = 0; i < 10; i++) await accept(bus, call("wire", `lost-${i}`));
       const name = consumerName("wire", 1);
-      expect((await bus.jsm.consumers.info(CALLS_STREAM, name)).num_ack_pending).toBe(10);
+      const sent = async () => (await bus.jsm.consumers.info(CALLS_STREAM, name)).num_ack_pending;
+      await eventually(async () => ((await sent()) === 10 ? true : undefined));
       proxy.cut();
       await connectedAgain(far);
       // The server counts them as delivered: this consumer would not show them again for `ack_wait`.

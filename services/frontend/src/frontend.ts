@@ -52,6 +52,7 @@ export async function startFrontend(config: Config, { log, progress, fail }: Fro
       // Closing waits for the answers under way: `drain` ends them.
       const closed = server.close();
       await desk.drain(limits.drainMsMax, LAST_CANCELS_MS_MAX);
+      server.server.closeIdleConnections();
       const cut = setTimeout(() => server.server.closeAllConnections(), CLOSE_MS_MAX);
       await closed;
       clearTimeout(cut);

@@ -20,6 +20,7 @@ export const limitTable = {
     "Bodies held until the queue has confirmed them, all calls together.",
   ),
   openCallsMax: row(10_000, 1, 200_000, "Clients waiting at one time; each costs a socket and some KB."),
+  connectionsMax: row(20_000, 1, 200_000, "Connections at one time; each may hold a body that is still arriving."),
   publishMsMax: row(
     10_000,
     100,

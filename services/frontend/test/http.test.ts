@@ -304,7 +304,9 @@ test("keys decide the tenant, are read again when the file changes, and survive 
   expect(await codeOf(await post(valid))).toEqual([401, "invalid_api_key"]);
   expect(await codeOf(await post(valid, { authorization: "Bearer wrong" }))).toEqual([401, "invalid_api_key"]);
   expect(await codeOf(await post("{", { authorization: "Basic a" }))).toEqual([401, "invalid_api_key"]);
-  expect(await codeOf(await fetch(`${url}/v1/models`))).toEqual([401, "invalid_api_key"]);
+  for (const path of ["/v1/models", "/%761/models", "/v1%2Fmodels", "/V1/models", "//v1/models", "/v1/programs/x"]) {
+    expect(await codeOf(await fetch(url + path)), path).toEqual([401, "invalid_api_key"]);
+  }
   expect((await fetch(`${url}/healthz`)).status).toBe(200);
   expect((await post(valid, { authorization: "Bearer key-a" })).status).toBe(200);
   expect(desk.submitted.map(({ tenant }) => tenant)).toEqual(["alice"]);

@@ -210,7 +210,8 @@ export class Endings {
       attempt: call.attempt,
       status,
       found,
-      serviceMs: found ? 0 : call.serviceMs,
+      // Both as in the record's timings, earlier attempts included: programs add them up.
+      serviceMs: found ? 0 : call.dispatch.servedMs + call.serviceMs,
       waitingMs,
       promptTokens: call.promptTokens,
       completionTokens: found ? 0 : call.completionTokens,

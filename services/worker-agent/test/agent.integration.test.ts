@@ -284,6 +284,15 @@ describe("an agent", () => {
     }
   });
 
+  it("whose engine breaks says so: its process must end and start anew", async () => {
+    const engine = fresh("e");
+    const broken = zero();
+    broken.step = () => Promise.reject(new Error("the engine broke"));
+    const { failure } = await stage.agent(engine, broken);
+    await stage.scheduler.plan(engine, { run: [await stage.call(fresh("c"), chat("x"))] });
+    await expect(failure).resolves.toMatchObject({ message: "the engine broke" });
+  });
+
   it("that is told to stop says goodbye and hands back what it has not finished", async () => {
     const [engine, id] = [fresh("e"), fresh("c")];
     const agent = await stage.agent(engine, zero({ preset: slow }));

@@ -51,6 +51,8 @@ describe("the record of an ended call", () => {
       usage: { prompt_tokens: 10, completion_tokens: 2, total_tokens: 12 },
       autellix: { call_id: "a", program_id: "prog", engine: ENGINE, attempts: 2, waiting_ms: 100, service_ms: 100 },
     });
+    rig.stored("t/a");
+    expect(rig.reports()[0]?.finished).toMatchObject([{ attempt: 2, waitingMs: 100, serviceMs: 100 }]);
   });
 
   it("is stored before anybody hears of the end", () => {

@@ -32,7 +32,7 @@ export async function startCommand(args: readonly string[], context: CommandCont
     write: (text) => stdout.write(text),
     // Between log lines a line that is rewritten would be torn.
     isTty: stdout.isTTY === true && !options.pretty,
-    columns: stdout.columns ?? 80,
+    columns: stdout.columns || 80,
   });
   const stop = listenForStop(
     () => console.line("stopping … (once more to stop at once)"),

@@ -50,7 +50,7 @@ async function obtainParts({ env }: SuiteContext, signal: AbortSignal): Promise<
   const console = new Console({
     write: (text) => stdout.write(text),
     isTty: stdout.isTTY === true,
-    columns: stdout.columns ?? 80,
+    columns: stdout.columns || 80,
   });
   const onProgress = ({ part, step, doneBytes, totalBytes }: PartProgress) =>
     console.progress(part, `from ${step} ${bytesText(doneBytes, totalBytes)}`);

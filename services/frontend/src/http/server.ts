@@ -39,6 +39,8 @@ declare module "fastify" {
 /** Percent-encoded length of the longest program id. */
 const PARAM_LENGTH_MAX = 4_096;
 
+/** Paths that need no key. */
+const OPEN_PATHS = new Set(["/healthz", "/readyz"]);
 /** Headers are small: they have less time than a body. */
 const HEADERS_MS_MAX = 20_000;
 /** How often Node looks for requests that are late. */
@@ -63,6 +65,7 @@ export function createServer({ desk, keys, limits, log }: ServerOptions): Fastif
       sendFailure(reply, failureOf(error) ?? { code: "internal_error", message: errorTable.internal_error.meaning });
     },
   });
+  app.server.maxConnections = limits.connectionsMax;
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("application/json", { parseAs: "buffer" }, (_request, body, done) => done(null, body));
   app.setErrorHandler((error, _request, reply) => {
@@ -74,7 +77,9 @@ export function createServer({ desk, keys, limits, log }: ServerOptions): Fastif
   app.decorateRequest("tenant", "");
   app.addHook("onRequest", async (request, reply) => {
     open.set(request.raw.socket, reply.raw);
-    if (request.url.startsWith("/v1/")) request.tenant = keys.tenantOf(request.headers.authorization);
+    // By the route, not by the text of the URL: /%761/models is a way to write /v1/models.
+    const isOpen = OPEN_PATHS.has(request.routeOptions.url ?? "");
+    if (!isOpen) request.tenant = keys.tenantOf(request.headers.authorization);
   });
   addRoutes(app, desk, limits);
   return app;

@@ -182,12 +182,17 @@ export async function gap(bus: Bus, engine: string, call: CallKey, from: number)
   return await ask(bus, subjects.ask(engine), { kind: "tokens", call, from }, gapAnswerSchema);
 }
 
+export interface TestAgent extends RunningAgent {
+  /** What the agent says when it cannot go on. */
+  failure: Promise<unknown>;
+}
+
 export interface Stage {
   bus: Bus;
   scheduler: TestScheduler;
   frontend: TestFrontend;
   /** Starts an agent on a connection of its own; `stop` leaves nothing of it. */
-  agent(engineId: string, engine: Engine): Promise<RunningAgent>;
+  agent(engineId: string, engine: Engine): Promise<TestAgent>;
   /** Publishes a call and makes its entry for a plan. */
   call(callId: string, body: Uint8Array, options?: CallOptions): Promise<PlanCall>;
   close(): Promise<void>;
@@ -210,7 +215,7 @@ export async function openStage(url: string): Promise<Stage> {
     frontend,
     async agent(engineId, engine) {
       const own = await openBus({ url, name: engineId });
-      const failures: unknown[] = [];
+      const failed = Promise.withResolvers<unknown>();
       const agent = startAgent({
         bus: own,
         engine,
@@ -218,7 +223,7 @@ export async function openStage(url: string): Promise<Stage> {
         engineId,
         limits: { drainMsMax: 50 },
         log: createLogger({ service: "worker-agent", level: "silent" }),
-        fail: (error) => failures.push(error),
+        fail: failed.resolve,
       });
       let stopped = false;
       const stop = async () => {
@@ -227,10 +232,9 @@ export async function openStage(url: string): Promise<Stage> {
         await agent.stop();
         await own.nc.drain();
         await engine.shutdown();
-        if (failures.length > 0) throw failures[0];
       };
       closing.push(stop);
-      return { incarnation: agent.incarnation, stop };
+      return { incarnation: agent.incarnation, stop, failure: failed.promise };
     },
     async call(callId, body, { reply = frontend.reply, fields = {} } = {}) {
       const seq = await scheduler.accept(callId, body, { ...fields, [headers.reply]: reply });
