@@ -19,7 +19,8 @@ async def main(url="nats://127.0.0.1:4222", pool="SmolLM2-135M-Instruct"):
         call_id = str(uuid.uuid4())
         inbox = nc.new_inbox()
         answers = await nc.subscribe(inbox)
-        body = {"messages": [{"role": "user", "content": "What is the capital of France?"}], "max_tokens": 48}
+        messages = [{"role": "user", "content": "What is the capital of France?"}]
+        body = {"messages": messages, "max_tokens": 48, "temperature": 0}
         accepted = await nc.request(
             f"autellix.calls.{pool}.default.{call_id}",
             json.dumps(body).encode(),

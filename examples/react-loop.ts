@@ -12,11 +12,17 @@ import { BASE_URL, openChat } from "./openai.ts";
 
 const TURNS_MAX = 4;
 const QUESTION = "A box of tea holds 24 bags. How many bags are in 17 boxes?";
-const INSTRUCTIONS = `Answer the question. You may use one tool per turn by writing one line:
-Action: calculator: <arithmetic, such as 3 * (4 + 5)>
+const INSTRUCTIONS = `Use a tool, then answer. Write one line per turn, one of:
+Action: calculator: <arithmetic>
 Action: lookup: <one word>
-You then get a line "Result: ...". When you know the answer, write one line:
 Answer: <the answer>`;
+/** A small model follows an example better than a rule. */
+const EXAMPLE: OpenAI.ChatCompletionMessageParam[] = [
+  { role: "user", content: "A cat has 4 legs. How many legs have 6 cats?" },
+  { role: "assistant", content: "Action: calculator: 6 * 4" },
+  { role: "user", content: "Result: 24" },
+  { role: "assistant", content: "Answer: 24 legs" },
+];
 
 const facts: Record<string, string> = {
   tea: "Tea is made by pouring hot water over leaves of Camellia sinensis.",
@@ -24,7 +30,8 @@ const facts: Record<string, string> = {
 };
 
 const tools: Record<string, (input: string) => string> = {
-  calculator: (input) => String(calculate(input)),
+  // `17 * 24 = 392`: the model's own result is not wanted.
+  calculator: (input) => String(calculate(input.split("=", 1)[0] ?? "")),
   lookup: (input) => facts[input.toLowerCase()] ?? `nothing is known about "${input}"`,
 };
 
@@ -35,27 +42,30 @@ export async function main(baseUrl: string = BASE_URL): Promise<string | undefin
     console.log(`program ${p.id}\nquestion: ${QUESTION}`);
     const messages: OpenAI.ChatCompletionMessageParam[] = [
       { role: "system", content: INSTRUCTIONS },
+      ...EXAMPLE,
       { role: "user", content: QUESTION },
     ];
     for (let turn = 1; turn <= TURNS_MAX; turn++) {
       const text = await ask(messages);
       console.log(`\nturn ${turn}: ${text.trim()}`);
-      const answer = /^\s*Answer:\s*(.+)$/m.exec(text)?.[1];
-      if (answer !== undefined) {
-        console.log(`\nanswer after ${turn} turns: ${answer}`);
-        return answer;
+      // Only the first line counts: what stands behind an action is a guess at its result.
+      const [line = text, verb, rest = ""] = /^\s*(Action|Answer):[ \t]*(.+)$/m.exec(text) ?? [];
+      if (verb === "Answer") {
+        console.log(`\nanswer after ${turn} turns: ${rest}`);
+        return rest;
       }
-      const result = useTool(text);
+      const result = useTool(rest);
       console.log(`  ${result}`);
-      messages.push({ role: "assistant", content: text }, { role: "user", content: result });
+      messages.push({ role: "assistant", content: line.trim() }, { role: "user", content: result });
     }
     console.log(`\nno answer after ${TURNS_MAX} turns: this model does not keep to the format`);
     return undefined;
   });
 }
 
-function useTool(text: string): string {
-  const [, name = "", input = ""] = /^\s*Action:\s*(\w+)\s*:\s*(.+)$/m.exec(text) ?? [];
+/** @param action `<tool>: <input>` */
+function useTool(action: string): string {
+  const [, name = "", input = ""] = /^(\w+)\s*:\s*(.+)$/.exec(action) ?? [];
   const tool = Object.hasOwn(tools, name) ? tools[name] : undefined;
   if (!tool) return 'Result: no tool was used; write "Action: calculator: ..." or "Answer: ..."';
   try {

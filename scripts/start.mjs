@@ -30,25 +30,26 @@ const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"];
 
 const say = (text) => process.stderr.write(`autellix: ${text}\n`);
 
+let isNewEnough = false;
 try {
-  process.exitCode = await main();
+  isNewEnough = await prepare();
+  if (!isNewEnough && process.exitCode === undefined) process.exitCode = await runOnNewerNode();
 } catch (error) {
   say(error instanceof Error ? error.message : String(error));
   process.exitCode = 1;
 }
+// Outside of the try: what the entry throws is a defect, and shows its stack.
+if (isNewEnough) await import(ENTRY);
 
-async function main() {
+/** Installs what is missing. @returns whether this Node can run the entry itself; sets the exit code when interrupted. */
+async function prepare() {
   const major = Number(process.versions.node.split(".", 1)[0]);
   if (major < NODE_MAJOR_MIN)
     throw new Error(`Node ${process.versions.node} is too old; ${NODE_MAJOR_MIN} or newer is needed`);
   if (process.platform === "win32") throw new Error("Windows is not supported; use it inside WSL");
   const interrupted = await install();
-  if (interrupted !== undefined) return 128 + constants.signals[interrupted];
-  if (major >= NODE_MAJOR_NEEDED) {
-    await import(ENTRY);
-    return process.exitCode;
-  }
-  return runOnNewerNode();
+  if (interrupted !== undefined) process.exitCode = 128 + constants.signals[interrupted];
+  return interrupted === undefined && major >= NODE_MAJOR_NEEDED;
 }
 
 /** @returns the child's exit code. The child stops by itself when this process dies: it sees the channel close. */

@@ -30,6 +30,8 @@ export interface EngineCall {
   readonly contextTokens: number;
   /** All generated ids, forced ones included, in order. Empty where the engine has no ids. */
   readonly ids: readonly number[];
+  /** Text of the forced ids, as an earlier attempt showed it: the beginning of the answer. "" without forced ids. */
+  readonly forcedText: string;
 }
 
 export interface StepCall {

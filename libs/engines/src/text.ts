@@ -2,7 +2,7 @@
  * Turns the token ids of one answer into text, one id at a time. What comes out depends on the ids alone: a later
  * attempt that pushes the same ids (S2) reaches the same state, so it neither repeats nor loses a character.
  */
-import type { FinishReason } from "@autellix/protocol";
+import { AutellixError, type FinishReason } from "@autellix/protocol";
 
 /** Tokens that may wait for the rest of a character; a run of stray bytes must not hold the answer back for ever. */
 const OPEN_TOKENS_MAX = 32;
@@ -65,6 +65,27 @@ export class AnswerText {
     this.#read = this.#ids.length;
     const text = this.#untilStop(last ? fresh.replace(BROKEN_TAIL, "") : fresh, last);
     if (last) this.#finish ??= "length";
+    return text;
+  }
+
+  /**
+   * Replays ids that an earlier attempt generated (S2).
+   *
+   * @returns the text that they completed: what the client has seen, and the beginning of the answer.
+   * @throws AutellixError `engine_error` when they cannot be this call's: `belongs` refuses one, or they go on behind
+   * the answer's end.
+   */
+  replay(ids: readonly number[], belongs: (id: number) => boolean): string {
+    let text = "";
+    for (const id of ids) {
+      if (!belongs(id) || this.#finish !== undefined) {
+        throw new AutellixError(
+          "engine_error",
+          "The token ids of the earlier attempt do not belong to this call and model.",
+        );
+      }
+      text += this.push(id);
+    }
     return text;
   }
 

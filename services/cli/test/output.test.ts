@@ -64,22 +64,28 @@ describe("the count of a test run", () => {
       { status: "failed", statuses: ["passed", "failed", "skipped"] },
       { status: "passed", statuses: ["passed"] },
     );
-    expect(count(text, 1, false)).toEqual({ passed: 2, failed: 1 });
+    expect(count(text, 1, false)).toEqual({ passed: 2, failed: 1, skipped: [] });
   });
 
   it("takes a skipped test for a failed one in CI", () => {
     expect(count(report(true, { status: "passed", statuses: ["passed", "skipped", "pending"] }), 0, true)).toEqual({
       passed: 1,
       failed: 2,
+      skipped: ["f: t", "f: t"],
     });
   });
 
   it("takes a file that cannot be loaded, a missing report and an error outside all tests for failures", () => {
-    expect(count(report(false, { status: "failed", statuses: [] }), 1, false)).toEqual({ passed: 0, failed: 1 });
-    expect(count(undefined, 1, false)).toEqual({ passed: 0, failed: 1 });
+    expect(count(report(false, { status: "failed", statuses: [] }), 1, false)).toEqual({
+      passed: 0,
+      failed: 1,
+      skipped: [],
+    });
+    expect(count(undefined, 1, false)).toEqual({ passed: 0, failed: 1, skipped: [] });
     expect(count(report(false, { status: "passed", statuses: ["passed"] }), 1, false)).toEqual({
       passed: 1,
       failed: 1,
+      skipped: [],
     });
   });
 });

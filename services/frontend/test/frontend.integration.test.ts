@@ -10,7 +10,7 @@ import { completed, failed, idsOf } from "./driver.ts";
 import { type Arrival, TestPool } from "./pool.ts";
 
 const WAIT = { timeout: 30_000, interval: 10 };
-const log = createLogger({ service: "test", level: process.env.TEST_LOG ?? "silent" });
+const log = createLogger({ service: "test", level: "silent" });
 const messages = [{ role: "user" as const, content: "The capital of France?" }];
 
 let nats: TestNats;

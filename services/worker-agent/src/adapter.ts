@@ -22,7 +22,7 @@ import {
   writeOutcomeRecord,
 } from "@autellix/protocol";
 import type { Logger } from "@autellix/runtime";
-import { callError, fetchBody, forcedTextOf, steppedCall } from "./engine-calls.ts";
+import { callError, fetchBody, steppedCall } from "./engine-calls.ts";
 import type { Effect, Happening } from "./events.ts";
 import { END_REPEAT_MS, HAVE_MS_MAX, PING_MS } from "./limits.ts";
 import { AgentMachine } from "./machine.ts";
@@ -227,7 +227,7 @@ export class AgentAdapter {
       return;
     }
     this.#engineCalls.set(id, call);
-    this.receive({ kind: "opened", id, promptTokens: call.promptTokens, forcedText: forcedTextOf(call) });
+    this.receive({ kind: "opened", id, promptTokens: call.promptTokens, forcedText: call.forcedText });
   }
 
   #evict(id: number): void {

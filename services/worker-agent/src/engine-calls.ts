@@ -1,5 +1,5 @@
 /** What the engine and the object store say, in the machine's words. */
-import type { EngineCall, StepCall } from "@autellix/engines";
+import type { StepCall } from "@autellix/engines";
 import { AutellixError, type Bus, type CallAddress, type ErrorCode, fetchCall, getBody } from "@autellix/protocol";
 import type { FetchedBody, SteppedCall } from "./events.ts";
 
@@ -21,11 +21,6 @@ export function steppedCall(id: number, stepped: StepCall): SteppedCall {
     ...(finish ? { finish } : {}),
     ...(error ? { error: callError(error) } : {}),
   };
-}
-
-/** The text of the ids that a call was opened with, as an earlier attempt showed it: it belongs to the answer. */
-export function forcedTextOf(call: EngineCall): string {
-  return (call as EngineCall & { readonly forcedText?: string }).forcedText ?? "";
 }
 
 /** A body from the queue, or from the object store where it was too large for the queue. */

@@ -20,6 +20,9 @@ export const REPORT_IDLE_MS = 500;
 /** Reports are coalesced: what happens within this time goes into one. */
 export const REPORT_GAP_MS_MIN = 2;
 
+/** Ends that no plan has confirmed. Above it nothing is taken on: a report must stay below the payload limit. */
+export const FINISHED_CALLS_MAX = 1_000;
+
 /** Pause before an answerless read, write or fetch is tried again: doubles from the first to the second. */
 export const RETRY_MS_MIN = 50;
 export const RETRY_MS_MAX = 2_000;

@@ -47,7 +47,7 @@ export class Plans {
     if (plan.fences) this.#endings.fencesAnswered(plan.fences);
     const entries = [...plan.run, ...plan.reserve, ...plan.keep];
     this.#drop(entries);
-    if (this.#state.draining === "no") this.#takeOn(entries);
+    if (this.#state.draining === "no" && this.#reports.hasRoom()) this.#takeOn(entries);
   }
 
   #refusal(plan: Plan): string | undefined {

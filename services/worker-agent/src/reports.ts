@@ -1,7 +1,7 @@
 /** When a report goes out, and what is in it. Whole state each time, so that a lost one does no harm (design §5). */
 import { type FinishedCall, type Report, subjects } from "@autellix/protocol";
 import type { Frontends } from "./frontends.ts";
-import { REPORT_GAP_MS_MIN, REPORT_IDLE_MS } from "./limits.ts";
+import { FINISHED_CALLS_MAX, REPORT_GAP_MS_MIN, REPORT_IDLE_MS } from "./limits.ts";
 import type { AgentState } from "./state.ts";
 
 const NO_COUNTERS: Report["counters"] = { steps: 0, stepCalls: 0, busyMs: 0, tokens: 0, batchMax: 0 };
@@ -50,6 +50,11 @@ export class Reports {
   /** Whether this attempt's end is still being reported: a plan that names it was made before it was read. */
   isFinished(name: string): boolean {
     return this.#finished.has(name);
+  }
+
+  /** False while the scheduler has not read what has ended: more could not be told in one report. */
+  hasRoom(): boolean {
+    return this.#finished.size < FINISHED_CALLS_MAX;
   }
 
   planSeen(reportSeen: number): void {

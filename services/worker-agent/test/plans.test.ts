@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, it } from "vitest";
-import { entry, info, Rig } from "./support/rig.ts";
+import { FINISHED_CALLS_MAX } from "../src/limits.ts";
+import { entry, info, Rig, terminal } from "./support/rig.ts";
 
 let rig: Rig;
 beforeEach(() => {
@@ -85,6 +86,17 @@ describe("a plan", () => {
   it("brings no more calls than the engine may hold", () => {
     rig.plan({ run: Array.from({ length: info.heldCallsMax + 3 }, (_, i) => entry(`t/c${i}`)) });
     expect(rig.of("fetch")).toHaveLength(info.heldCallsMax);
+  });
+
+  it("brings nothing while a thousand ends are unread: a report must stay a message", () => {
+    for (let i = 0; i < FINISHED_CALLS_MAX; i++) {
+      rig.plan({ run: [entry(`t/c${i}`)] });
+      rig.fetched(`t/c${i}`, { kind: "gone" }, { kind: "found", record: terminal() });
+    }
+    rig.plan({ run: [entry("t/one-more")] });
+    expect(rig.of("fetch")).toEqual([]);
+    rig.plan({ run: [entry("t/one-more")], reportSeen: rig.report().number });
+    expect(rig.of("fetch")).toHaveLength(1);
   });
 
   it("takes effect at the next step, not in the middle of one", () => {

@@ -41,8 +41,11 @@ export class LlamaCall implements EngineCall {
   contextTokens = 0;
   closed = false;
 
-  constructor(key: string, chat: ChatCall, prompt: readonly number[], answer: AnswerText) {
+  readonly forcedText: string;
+
+  constructor(key: string, chat: ChatCall, prompt: readonly number[], answer: AnswerText, forcedText: string) {
     this.key = key;
+    this.forcedText = forcedText;
     this.#chat = chat;
     this.#prompt = prompt;
     this.answer = answer;

@@ -72,17 +72,9 @@ export class LlamaEngine implements Engine {
       tokensMax: completionTokensMax ?? contextTokensMax - prompt.length,
     });
     const vocabulary = model.fileInfo.metadata.tokenizer.ggml.tokens.length;
-    for (const id of open.forcedIds) {
-      // An id outside the vocabulary would fail the whole batch, not only this call.
-      if (id >= vocabulary || answer.finish !== undefined) {
-        throw new AutellixError(
-          "engine_error",
-          "The token ids of the earlier attempt do not belong to this call and model.",
-        );
-      }
-      answer.push(id);
-    }
-    const call = new LlamaCall(open.key, open.chat, prompt, answer);
+    // An id outside the vocabulary would fail the whole batch, not only this call.
+    const forcedText = answer.replay(open.forcedIds, (id) => id < vocabulary);
+    const call = new LlamaCall(open.key, open.chat, prompt, answer, forcedText);
     this.#calls.add(call);
     return call;
   }

@@ -58,8 +58,11 @@ class SimulatedCall implements EngineCall {
   resident = false;
   closed = false;
 
-  constructor(key: string, promptTokens: number, answer: AnswerText, draw: Draw) {
+  readonly forcedText: string;
+
+  constructor(key: string, promptTokens: number, answer: AnswerText, draw: Draw, forcedText: string) {
     this.key = key;
+    this.forcedText = forcedText;
     this.promptTokens = promptTokens;
     this.answer = answer;
     this.draw = draw;
@@ -117,16 +120,8 @@ class SimulatedEngine implements Engine {
       stop: open.chat.stop,
       tokensMax: completionTokensMax ?? contextTokensMax - promptTokens,
     });
-    for (const id of open.forcedIds) {
-      if (!isId(id) || answer.finish !== undefined) {
-        throw new AutellixError(
-          "engine_error",
-          "The token ids of the earlier attempt do not belong to this call and model.",
-        );
-      }
-      answer.push(id);
-    }
-    const call = new SimulatedCall(open.key, promptTokens, answer, drawOf(open.chat));
+    const forcedText = answer.replay(open.forcedIds, isId);
+    const call = new SimulatedCall(open.key, promptTokens, answer, drawOf(open.chat), forcedText);
     this.#calls.add(call);
     return call;
   }

@@ -4,7 +4,7 @@
  */
 import { mkdir, mkdtemp, readdir, rename, rm } from "node:fs/promises";
 import { homedir, hostname } from "node:os";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import type { Env } from "../config.ts";
 import { holdFolder, sendSignal } from "./leftovers.ts";
 
@@ -12,7 +12,7 @@ const TEMP_PREFIX = "temp-";
 
 /** `$AUTELLIX_CACHE_DIR`, else `$XDG_CACHE_HOME/autellix`, else `~/.cache/autellix`. */
 export function cacheDir(env: Env): string {
-  if (env.AUTELLIX_CACHE_DIR) return env.AUTELLIX_CACHE_DIR;
+  if (env.AUTELLIX_CACHE_DIR) return resolve(env.AUTELLIX_CACHE_DIR);
   return join(env.XDG_CACHE_HOME || join(env.HOME || homedir(), ".cache"), "autellix");
 }
 

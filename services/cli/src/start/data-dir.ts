@@ -89,7 +89,7 @@ function readLock(path: string): Lock | undefined {
 async function endOrphans(children: readonly Process[], console: Console, signal: AbortSignal): Promise<void> {
   const until = performance.now() + ORPHAN_MS_MAX;
   const left = () => children.filter(isSame);
-  if (left().length > 0) console.line(`waiting for ${left().length} processes of a start that crashed to end …`);
+  if (left().length > 0) console.line("waiting for what an earlier start left behind to end …");
   while (left().length > 0 && performance.now() < until) {
     signal.throwIfAborted();
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));

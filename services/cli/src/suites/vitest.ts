@@ -1,5 +1,5 @@
 /** Runs vitest as a child that leaves nothing behind, and counts what it found. */
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { type Env, holdFolder, spawnTied } from "@autellix/runtime";
@@ -41,6 +41,9 @@ export async function runVitest(
   const folder = await mkdtemp(join(tmpdir(), "autellix-report-"));
   const held = holdFolder(folder);
   const report = join(folder, "report.json");
+  // Tests that are interrupted leave their temporary files here, and they go with the folder.
+  const temp = join(folder, "tmp");
+  await mkdir(temp);
   const vitest = [
     join(root, "node_modules", "vitest", "vitest.mjs"),
     "run",
@@ -52,17 +55,25 @@ export async function runVitest(
   ];
   // Tests that start `node` must get this one.
   const path = [join(root, "node_modules", ".bin"), env.PATH].join(delimiter);
-  const child = spawnTied(process.execPath, vitest, { env: { ...env, PATH: path }, cwd: root, stdout: 1, stderr: 2 });
+  const child = spawnTied(process.execPath, vitest, {
+    env: { ...env, PATH: path, TMPDIR: temp },
+    cwd: root,
+    stdout: 1,
+    stderr: 2,
+  });
   const end = () => void child.end();
   signal.addEventListener("abort", end);
   try {
     if (signal.aborted) end();
     const code = await child.exited;
     signal.throwIfAborted();
-    return count(await readFile(report, "utf8").catch(() => undefined), code, isCi(env));
+    const counts = count(await readFile(report, "utf8").catch(() => undefined), code, isCi(env));
+    for (const name of counts.skipped) process.stdout.write(`skipped, which fails with CI set: ${name}\n`);
+    return counts;
   } finally {
     signal.removeEventListener("abort", end);
-    await rm(folder, { recursive: true, force: true });
+    // Servers of an interrupted test may still be ending.
+    await rm(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
     held.release();
   }
 }
@@ -71,17 +82,24 @@ function isCi(env: Env): boolean {
   return env.CI === "true" || env.CI === "1";
 }
 
-/** @param text the report; undefined when vitest ended without one, which is a failure in itself. */
-export function count(text: string | undefined, exitCode: number, skippedFails: boolean): Counts {
+/**
+ * @param text the report; undefined when vitest ended without one, which is a failure in itself.
+ * @returns also the names of skipped tests that count as failed.
+ */
+export function count(
+  text: string | undefined,
+  exitCode: number,
+  skippedFails: boolean,
+): Counts & { skipped: string[] } {
   const report = text === undefined ? undefined : reportSchema.parse(JSON.parse(text));
-  const counts: Counts = { passed: 0, failed: 0 };
+  const counts = { passed: 0, failed: 0, skipped: [] as string[] };
   for (const file of report?.testResults ?? []) {
     for (const { status, fullName } of file.assertionResults) {
       if (status === "passed") counts.passed += 1;
       else if (status === "failed") counts.failed += 1;
       else if (skippedFails) {
         counts.failed += 1;
-        process.stdout.write(`skipped, which fails with CI set: ${file.name}: ${fullName}\n`);
+        counts.skipped.push(`${file.name}: ${fullName}`);
       }
     }
     // A file that could not even be loaded has no tests to fail.
