@@ -9,7 +9,12 @@ export default defineConfig({
       {
         test: {
           name: "unit",
-          include: ["libs/*/test/**/*.test.ts", "services/*/test/**/*.test.ts", "load-tests/test/**/*.test.ts", "test/**/*.test.ts"],
+          include: [
+            "libs/*/test/**/*.test.ts",
+            "services/*/test/**/*.test.ts",
+            "load-tests/test/**/*.test.ts",
+            "test/**/*.test.ts",
+          ],
           exclude: ["**/*.integration.test.ts", "**/*.cluster.test.ts", "**/node_modules/**"],
         },
       },

@@ -26,6 +26,8 @@ export interface CompareOptions {
   /** Environment of stacks, on top of this process's. */
   env?: Record<string, string>;
   onPhase?: (text: string) => void;
+  /** What a stack says while it starts and stops. */
+  onStack?: (line: string) => void;
   onProgress?: (side: string, progress: Progress) => void;
   signal?: AbortSignal | undefined;
 }
@@ -59,7 +61,7 @@ async function phase(side: Side, variant: Variant, round: number, options: Compa
     variant.runs.push(await runOpenLoop({ name, url: side.url, apiKey, model }, programs, run));
     return;
   }
-  const stack = await startStack({ args: side.stackArgs, env, signal, onProgress: options.onPhase });
+  const stack = await startStack({ args: side.stackArgs, env, signal, onProgress: options.onStack });
   try {
     const before = stack.processes();
     const url = `${stack.baseUrl}/v1`;

@@ -11,7 +11,7 @@ import { describeMachine } from "./machine.ts";
 import { number } from "./options.ts";
 import { latencyPlot, merged, RESULTS_FOLDER, type Report, type Variant, writeReport } from "./report.ts";
 import { type Spread, spread } from "./stats.ts";
-import { formatTable } from "./table.ts";
+import { formatMs, formatTable } from "./table.ts";
 
 /** An answer that has not come after this time will not come. */
 const PROGRAM_MS_MAX = 600_000;
@@ -22,13 +22,14 @@ const { values } = parseArgs({
     model: { type: "string" },
     policies: { type: "string" },
     seed: { type: "string" },
-    "token-scale": { type: "string" },
+    /** Multiplies the long programs' calls: 2 takes about twice the time. */
+    scale: { type: "string" },
     out: { type: "string" },
   },
 });
 const seed = number("seed", values.seed, 1, 0, 2 ** 31);
-// The tiny model is so fast that only long answers make a queue.
-const tokenScale = number("token-scale", values["token-scale"], values.model === "tiny" ? 6 : 1, 0.05, 100);
+const scale = number("scale", values.scale, 1, 0.05, 100);
+const model = values.model === "tiny" ? "tiny" : "small";
 const [first = "fcfs", second = "plas"] = (values.policies ?? "fcfs,plas").split(",");
 const sides: Side[] = [first, second].map((policy) => ({
   name: policy,
@@ -37,7 +38,7 @@ const sides: Side[] = [first, second].map((policy) => ({
     ...["--engines", "1", "--frontends", "1", "--policy", policy, "--log-level", "warn"],
   ],
 }));
-const programs = demoWorkload({ seed, tokenScale });
+const programs = demoWorkload({ seed, model, scale });
 
 const stop = new AbortController();
 process.once("SIGINT", () => stop.abort());
@@ -49,7 +50,8 @@ const variants = await compare({
   // Each call is a conversation of its own: on a CPU, reading a history again would hide what is to be seen.
   run: { seed, contextTokensMax: 1, callMsMax: PROGRAM_MS_MAX, drainMsMax: PROGRAM_MS_MAX },
   signal: stop.signal,
-  onPhase: showStatus,
+  onPhase: say,
+  onStack: showStatus,
   onProgress: (side, progress) => showStatus(progressText(side, progress)),
 });
 closeLine();
@@ -69,15 +71,15 @@ function fateOf(variant: Variant): Fate {
 }
 
 const fates = variants.map(fateOf);
-const seconds = (ms: number) => `${(ms / 1_000).toFixed(1)} s`;
+
 const table = formatTable(
   ["policy", "short programs: mean", "95 % within", "long programs: mean", "95 % within", "finished"],
   fates.map(({ policy, short, long, finished }) => [
     policy,
-    seconds(short.mean),
-    seconds(short.p95),
-    seconds(long.mean),
-    seconds(long.p95),
+    formatMs(short.mean),
+    formatMs(short.p95),
+    formatMs(long.mean),
+    formatMs(long.p95),
     `${finished} of ${programs.length}`,
   ]),
 );
@@ -97,7 +99,7 @@ const command = ["npm run demo:policies --", ...process.argv.slice(2)].join(" ")
 const report: Report = {
   name: "demo-policies",
   machine: await describeMachine(command),
-  load: { seed, tokenScale, programs: programs.length, order: "one after the other" },
+  load: { seed, model, scale, programs: programs.length, order: "one after the other" },
   variants,
 };
 const folder = await writeReport(values.out ?? RESULTS_FOLDER, report, text, { latency: latencyPlot(report) });

@@ -7,32 +7,38 @@ import type { CallSpec, ProgramSpec } from "./workload.ts";
 
 export interface DemoOptions {
   seed: number;
-  /** Multiplies the length of all answers: 1 is about a minute for SmolLM2-135M on two cores. */
-  tokenScale: number;
+  /** `small`: SmolLM2-135M; `tiny`: the random model, some thirty times as fast, whose answers end when they will. */
+  model: "small" | "tiny";
+  /** Multiplies the calls of long programs. */
+  scale: number;
 }
 
 /** Twice what llama.cpp decodes together here (4): the engine is full, and as many wait. */
 const LONG_PROGRAMS = 8;
-const LONG_CALLS = 3;
-const LONG_TOKENS = 120;
 const SHORT_PROGRAMS = 12;
 const SHORT_CALLS_MAX = 2;
 const SHORT_TOKENS = 12;
-/** The first long ones are well under way, and there is work left after the last short one came. */
-const SHORT_FROM_MS = 4_000;
-const SHORT_GAP_MS = 2_500;
-const LONG_GAP_MS = 200;
+
+/**
+ * The first long ones are well under way when the short ones come, and there is work left after the last of them.
+ * Times are in ms.
+ */
+const sizes = {
+  small: { longCalls: 3, longTokens: 120, longGap: 200, shortFrom: 4_000, shortGap: 2_500 },
+  tiny: { longCalls: 60, longTokens: 400, longGap: 20, shortFrom: 3_000, shortGap: 800 },
+};
 
 const TOPICS = ["the sea", "a city", "winter", "a long journey", "music", "an old house", "a garden", "the moon"];
 const QUESTIONS = ["What is tea?", "What colour is the sky?", "What is a river?", "What is 2 + 2?", "What is bread?"];
 
-export function demoWorkload({ seed, tokenScale }: DemoOptions): ProgramSpec[] {
+export function demoWorkload({ seed, model, scale }: DemoOptions): ProgramSpec[] {
   const random = createRandom(seed);
+  const { longCalls, longTokens, longGap, shortFrom, shortGap } = sizes[model];
   const pick = (words: readonly string[]) => words[random.int(0, words.length - 1)] ?? "";
-  const chain = (length: number, tokens: number, prompt: () => string): CallSpec[] =>
+  const chain = (length: number, completionTokens: number, prompt: () => string): CallSpec[] =>
     Array.from({ length }, (_, index) => ({
       promptTokens: 30,
-      completionTokens: Math.max(1, Math.round(tokens * tokenScale)),
+      completionTokens,
       gapMs: 0,
       thread: "main",
       parents: index === 0 ? [] : [index - 1],
@@ -40,12 +46,14 @@ export function demoWorkload({ seed, tokenScale }: DemoOptions): ProgramSpec[] {
     }));
   const long = Array.from({ length: LONG_PROGRAMS }, (_, index) => ({
     kind: "long",
-    arrivalMs: index * LONG_GAP_MS,
-    calls: chain(LONG_CALLS, LONG_TOKENS, () => `Write a long story about ${pick(TOPICS)} and ${pick(TOPICS)}.`),
+    arrivalMs: index * longGap,
+    calls: chain(Math.max(1, Math.round(longCalls * scale)), longTokens, () => {
+      return `Write a long story about ${pick(TOPICS)} and ${pick(TOPICS)}.`;
+    }),
   }));
-  let atMs = SHORT_FROM_MS;
+  let atMs = shortFrom;
   const short = Array.from({ length: SHORT_PROGRAMS }, () => {
-    atMs += random.exponential(SHORT_GAP_MS);
+    atMs += random.exponential(shortGap);
     const calls = chain(random.int(1, SHORT_CALLS_MAX), SHORT_TOKENS, () => pick(QUESTIONS));
     return { kind: "short", arrivalMs: Math.round(atMs), calls };
   });

@@ -30,6 +30,7 @@ async function main(args: readonly string[]): Promise<void> {
     run: options,
     signal: stop.signal,
     onPhase: say,
+    onStack: showStatus,
     onProgress: (side, progress) => showStatus(progressText(side, progress)),
   });
   closeLine();

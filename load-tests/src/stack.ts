@@ -2,7 +2,7 @@
  * A whole Autellix for one measurement: `npm start` as separate processes, with ports and a data folder of its own.
  */
 import { spawn } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -34,6 +34,7 @@ const OUTPUT_CHARS_MAX = 64 * 1024;
 /** Frontends take ports from the first one upwards. */
 const FRONTENDS_MAX = 16;
 const PORT_TRIES_MAX = 50;
+const LOG_LINE_CHARS_MAX = 1_000;
 const READY = /autellix ready (http:\/\/\S+)/;
 
 /** @throws Error with the end of the stack's output when it does not get ready. */
@@ -85,10 +86,23 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   const baseUrl = await Promise.race([ready, exited.then(() => undefined), given]);
   clearTimeout(timer);
   if (baseUrl === undefined) {
+    const logs = await lastLogLines(join(dataDir, "logs"));
     await stop();
-    throw new Error(`the stack did not get ready (${args.join(" ")}); the end of its output:\n${output.slice(-2_000)}`);
+    throw new Error(
+      `the stack did not get ready (${args.join(" ")}); the end of its output:\n${output.slice(-2_000)}\n${logs}`,
+    );
   }
   return { baseUrl, natsUrl: `nats://127.0.0.1:${natsPort}`, processes: () => readProcesses(child.pid ?? -1), stop };
+}
+
+/** The last line of each log: the folder goes away with the stack. */
+async function lastLogLines(folder: string): Promise<string> {
+  const names = await readdir(folder).catch(() => []); // it ended before it had logs
+  const lines = names.map(async (name) => {
+    const text = await readFile(join(folder, name), "utf8");
+    return `${name}: ${text.trimEnd().split("\n").at(-1)?.slice(0, LOG_LINE_CHARS_MAX)}`;
+  });
+  return (await Promise.all(lines)).join("\n");
 }
 
 function killGroup(pid: number | undefined): void {

@@ -4,6 +4,7 @@ import type { Call } from "./call.ts";
 import type { EngineReport, Input, LossCause, MarkerCause, ReportedCall } from "./contract.ts";
 import { finishCall } from "./endings.ts";
 import type { Engine } from "./engine.ts";
+import type { Millis } from "./ids.ts";
 import { byRank } from "./queues.ts";
 import type { State } from "./state.ts";
 
@@ -29,7 +30,9 @@ export function engineJoined(state: State, { at, engine: id, incarnation, capaci
 
 export function engineSuspected(state: State, { engine: id, suspected }: Of<"engineSuspected">): void {
   const engine = state.engines.get(id);
-  if (engine) engine.accepting = !suspected;
+  if (!engine) return;
+  engine.accepting = !suspected;
+  if (!suspected) state.wantPlan(engine);
 }
 
 /** Its calls go back to their places: those that it may hold after a marker, the others at once. */
@@ -38,6 +41,7 @@ export function engineLost(state: State, { at, engine: id, cause }: Of<"engineLo
   if (!engine) return;
   state.engines.delete(id);
   state.planDue.delete(engine);
+  forgetEarly(state, engine);
   const suspects = cause === "crash" ? suspectsOf(engine) : new Set<Call>();
   const started = [...engine.started].sort(byRank);
   const untouched = engine.queues.takeAll().filter((call) => !engine.started.has(call));
@@ -54,10 +58,11 @@ function markerCause(cause: LossCause): MarkerCause {
 
 /**
  * Who is charged with a crash: the suspect in the batch, if there was one; else every call of the batch becomes a
- * suspect (design §4, Poison).
+ * suspect (design §4, Poison). What the last plan named counts, reported or not: a prompt that kills its engine at
+ * once never gets into a report, and a reserve may have taken a slot since.
  */
 function suspectsOf(engine: Engine): Set<Call> {
-  const running = engine.run.filter((call) => call.held && engine.started.has(call));
+  const running = [...engine.run, ...engine.reserve].filter((call) => engine.started.has(call));
   const known = running.filter((call) => call.crashes > 0);
   return new Set(known.length > 0 ? known : running);
 }
@@ -71,12 +76,15 @@ export function reported(state: State, { at, report }: Of<"reported">): void {
     rememberEarly(state, engine, report);
     return;
   }
-  account(state, engine, report);
+  const held = account(state, engine, report);
   for (const finished of report.finished) {
     const call = state.calls.get(finished.call);
     if (call && call.attempt >= finished.attempt) finishCall(state, call, finished, at);
   }
-  for (const { call, attempt } of report.fenced) answerFenced(state, engine, state.calls.get(call), { call, attempt });
+  if (report.planNumber >= engine.planNumber) replaceLost(state, engine, held, at);
+  for (const { call, attempt } of report.fenced) {
+    answerFenced(state, engine, state.calls.get(call), { call, attempt }, at);
+  }
   engine.answerDue ||=
     report.finished.length > 0 ||
     report.fenced.length > 0 ||
@@ -84,30 +92,51 @@ export function reported(state: State, { at, report }: Of<"reported">): void {
   state.wantPlan(engine);
 }
 
+/** An end counts whoever reports it; of two engines that hold a call, the one with the later attempt has it. */
 function rememberEarly(state: State, engine: Engine, report: EngineReport): void {
-  for (const [id, early] of state.reportedEarly) {
-    if (early.engine.id === engine.id && !early.finished) state.reportedEarly.delete(id);
+  forgetEarly(state, engine);
+  for (const call of report.calls) {
+    const other = state.reportedEarly.get(call.call);
+    if (other?.finished || (other?.reported && other.reported.attempt > call.attempt)) continue;
+    state.reportedEarly.set(call.call, { engine, reported: call });
   }
-  for (const call of report.calls) state.reportedEarly.set(call.call, { engine, reported: call });
   for (const finished of report.finished) state.reportedEarly.set(finished.call, { engine, finished });
 }
 
-/** Algorithm 1, step 2: charge service, then demote calls whose quantum is used up, in queue order. */
-function account(state: State, engine: Engine, report: EngineReport): void {
-  const seen = new Set<Call>();
+/** Drops what this engine said that it holds; ends stay. */
+function forgetEarly(state: State, engine: Engine): void {
+  for (const [id, early] of state.reportedEarly) {
+    if (early.engine.id === engine.id && !early.finished) state.reportedEarly.delete(id);
+  }
+}
+
+/**
+ * Algorithm 1, step 2: charge service, then demote calls whose quantum is used up, in queue order.
+ *
+ * @returns the calls that the agent holds.
+ */
+function account(state: State, engine: Engine, report: EngineReport): Set<Call> {
+  const held = new Set<Call>();
   const demoted: Call[] = [];
   for (const reportedCall of report.calls) {
     const call = state.calls.get(reportedCall.call);
     if (!call || call.engine !== engine || call.attempt !== reportedCall.attempt) continue;
-    seen.add(call);
+    held.add(call);
     call.held = true;
     if (charge(state, call, reportedCall)) demoted.push(call);
   }
   for (const call of demoted.sort(byRank)) demote(state, call);
-  if (report.planNumber < engine.planNumber) return;
-  // The agent applied the last plan and does not hold what was in it: it needs the details again.
-  for (const call of engine.started) {
-    if (!seen.has(call) && call.held && !report.finished.some((f) => f.call === call.id)) {
+  return held;
+}
+
+/** The agent applied the last plan and does not hold a call that it was given: an earlier plan was lost on the way. */
+function replaceLost(state: State, engine: Engine, held: Set<Call>, at: Millis): void {
+  for (const call of [...engine.started]) {
+    if (held.has(call) || call.stage !== "queued") continue;
+    if (call.cancel !== undefined) {
+      // Nobody will ever report its end: it gets one here, behind a marker.
+      nextAttempt(state, call, "engine_lost", at);
+    } else if (call.held) {
       call.held = false;
       engine.answerDue = true;
     }
@@ -145,9 +174,16 @@ function answerFenced(
   engine: Engine,
   call: Call | undefined,
   fenced: { call: Call["id"]; attempt: number },
+  at: Millis,
 ): void {
   if (call?.stage === "settling" && call.engine === engine) {
     engine.fences.push({ ...fenced, fence: call.fence });
+    return;
+  }
+  if (call?.stage === "queued" && call.planned && call.engine === engine && call.attempt === fenced.attempt) {
+    // A leader before this one wrote a marker that nobody here has read: only a marker of our own gives a fence.
+    nextAttempt(state, call, "take_over", at);
+    state.wantPlan(engine);
     return;
   }
   if (call?.stage !== "queued" || call.planned || call.mayHaveRun || call.attempt <= fenced.attempt) {

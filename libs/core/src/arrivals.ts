@@ -1,8 +1,8 @@
 /** What comes in from outside: calls, programs, and the moment at which this leader begins to act. */
 import { closeCancelled } from "./attempts.ts";
 import type { Call } from "./call.ts";
-import type { ArrivedCall, CallRecord, Input } from "./contract.ts";
-import { finishCall, refuseEnded } from "./endings.ts";
+import type { ArrivedCall, CallRecord, CancelCause, Input } from "./contract.ts";
+import { cancelCall, finishCall, refuseEnded } from "./endings.ts";
 import type { Millis } from "./ids.ts";
 import { levelOf } from "./ladder.ts";
 import type { State } from "./state.ts";
@@ -24,16 +24,23 @@ export function callArrived(state: State, { at, call: arrived, record }: Of<"cal
   state.deadlines.push(call.deadlineAt, call);
   if (!state.leading) {
     gather(call, record);
+    call.cancel = takeCancel(state, call, at);
     return;
   }
-  const early = state.cancelMemory.get(call.id);
-  if (early && early.until >= at) {
-    state.cancelMemory.delete(call.id);
-    closeCancelled(state, call, early.cause, at);
+  const cancel = takeCancel(state, call, at);
+  if (cancel !== undefined) {
+    closeCancelled(state, call, cancel, at);
     return;
   }
   if (refuseEnded(state, call, at)) return;
   state.enqueue(call);
+}
+
+/** A cancel that overtook its call, unless it is too old. */
+function takeCancel(state: State, call: Call, at: Millis): CancelCause | undefined {
+  const early = state.cancelMemory.get(call.id);
+  state.cancelMemory.delete(call.id);
+  return early && early.until >= at ? early.cause : undefined;
 }
 
 function newCall(state: State, arrived: ArrivedCall, at: Millis): Call {
@@ -86,15 +93,22 @@ export function leaderStarted(state: State, { at }: Of<"leaderStarted">): void {
   if (state.leading) throw new Error("the leader has started already");
   state.leading = true;
   for (const call of [...state.calls.values()].sort((a, b) => a.seq - b.seq)) {
-    const early = state.reportedEarly.get(call.id);
-    if (early?.finished) finishCall(state, call, early.finished, at);
-    else if (call.stage === "closing") state.settle(call);
-    else if (early?.reported && early.reported.attempt >= call.attempt)
-      adopt(state, call, early.engine, early.reported);
-    else if (!refuseEnded(state, call, at)) state.enqueue(call);
+    placeGathered(state, call, at);
   }
   state.reportedEarly.clear();
   for (const engine of state.engines.values()) state.wantPlan(engine);
+}
+
+function placeGathered(state: State, call: Call, at: Millis): void {
+  // Cancelled while gathering: carried out as soon as its place is known.
+  const cancel = call.cancel;
+  call.cancel = undefined;
+  const early = state.reportedEarly.get(call.id);
+  if (early?.finished) finishCall(state, call, early.finished, at);
+  else if (call.stage === "closing") state.settle(call);
+  else if (early?.reported && early.reported.attempt >= call.attempt) adopt(state, call, early.engine, early.reported);
+  else if (!refuseEnded(state, call, at)) state.enqueue(call);
+  if (cancel !== undefined && state.calls.get(call.id) === call) cancelCall(state, call, cancel, at);
 }
 
 /** The call goes on where it is: its agent reported it. */
@@ -128,13 +142,9 @@ export function programStarted(state: State, { at, program, restored }: Of<"prog
 }
 
 /** Later calls are refused; accepted ones finish, unless `cancel` (design §2, Program ended). */
-export function programEnded(
-  state: State,
-  { at, program, cancel }: Of<"programEnded">,
-  cancelCall: (call: Call) => void,
-): void {
+export function programEnded(state: State, { at, program, cancel }: Of<"programEnded">): void {
   const entry = state.table.open(program, at);
   entry.endedAt ??= at;
   state.save(entry);
-  if (cancel) for (const call of [...entry.threads]) cancelCall(call);
+  if (cancel) for (const call of [...entry.threads]) cancelCall(state, call, "program", at);
 }

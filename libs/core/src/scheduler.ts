@@ -11,7 +11,7 @@ import { dispatchOf, markerRefused, markerWritten, nextAttempt } from "./attempt
 import { formBatch } from "./batch.ts";
 import type { Call } from "./call.ts";
 import type { Command, EnginePlan, Input, PlannedCall, SavedEntry } from "./contract.ts";
-import { callCancelled, cancelCall, outcomeSeen, timePassed } from "./endings.ts";
+import { callCancelled, outcomeSeen, timePassed } from "./endings.ts";
 import { type Batch, type Engine, isLastPlan } from "./engine.ts";
 import type { CallId, EngineId, Millis, ProgramId } from "./ids.ts";
 import { type CoreConfig, State } from "./state.ts";
@@ -54,7 +54,7 @@ export class Scheduler {
         programStarted(state, input);
         break;
       case "programEnded":
-        programEnded(state, input, (call) => cancelCall(state, call, "program", input.at));
+        programEnded(state, input);
         break;
       case "engineJoined":
         engineJoined(state, input);
@@ -106,7 +106,8 @@ export class Scheduler {
 
   private planEngine(engine: Engine, at: Millis): void {
     const { windowSteps, reserveCallsMax } = this.state.config;
-    const batch = formBatch(engine, { windowSteps, reserveCallsMax, admitsNew: this.state.admitsNew });
+    const admitsNew = this.state.admitsNew && engine.accepting;
+    const batch = formBatch(engine, { windowSteps, reserveCallsMax, admitsNew });
     // Their markers are written first; they come back to their places when that is done.
     for (const call of batch.unmarked) nextAttempt(this.state, call, "take_over", at);
     const cancelled = [...engine.started].filter((call) => call.cancel !== undefined && call.stage === "queued");

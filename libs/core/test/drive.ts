@@ -3,11 +3,11 @@
  * batch by one unit. Programs release their next call when the one before has finished.
  */
 import {
+  balancers,
   type CallId,
-  callId,
   type Command,
   type CoreConfig,
-  balancers,
+  callId,
   type EnginePlan,
   engineId,
   type FinishedCall,
@@ -66,7 +66,14 @@ export function runPrograms(config: CoreConfig, batchCallsMax: number, programs:
     const call = { id, seq: ++seq, program: programId(program.name), arrivedAt: at, deadlineAt: 1e12, promptTokens: 1 };
     take(scheduler.apply({ kind: "callArrived", at, call }));
   };
-  const capacity = { batchCallsMax, residentCallsMax: 100, heldCallsMax: 100, kvBlocks: 1e6, blockTokens: 16, preemption: "recompute" as const };
+  const capacity = {
+    batchCallsMax,
+    residentCallsMax: 100,
+    heldCallsMax: 100,
+    kvBlocks: 1e6,
+    blockTokens: 16,
+    preemption: "recompute" as const,
+  };
   take(scheduler.apply({ kind: "engineJoined", at: 0, engine, incarnation: "i", capacity }));
   take(scheduler.apply({ kind: "leaderStarted", at: 0 }));
   for (const program of programs) release(program, 0, 0);
@@ -86,7 +93,9 @@ export function runPrograms(config: CoreConfig, batchCallsMax: number, programs:
     const started = new Set([...(plan?.run ?? []), ...(plan?.keep ?? [])].map((p) => p.call));
     const calls = [...started].flatMap((id) => {
       const call = left.get(id);
-      return call && call.served < call.steps ? [{ call: id, attempt: 1, serviceMs: call.served, contextTokens: 1 }] : [];
+      return call && call.served < call.steps
+        ? [{ call: id, attempt: 1, serviceMs: call.served, contextTokens: 1 }]
+        : [];
     });
     const report = { engine, incarnation: "i", number: at, planNumber: plan?.number ?? 0, calls, finished, fenced: [] };
     take(scheduler.apply({ kind: "reported", at, report }));

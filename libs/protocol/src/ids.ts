@@ -8,6 +8,11 @@ export const NAME_LENGTH_MAX = 64;
 /** Program and thread ids are free text; longer ones are refused. */
 export const PROGRAM_ID_LENGTH_MAX = 256;
 
+/** Whether a header can carry the id unchanged: no control characters, no spaces around it (NATS trims values). */
+export function isProgramId(text: string): boolean {
+  return text.length > 0 && text.length <= PROGRAM_ID_LENGTH_MAX && text.trim() === text && !/\p{Cc}/u.test(text);
+}
+
 export function isName(text: string): boolean {
   return NAME_PATTERN.test(text);
 }

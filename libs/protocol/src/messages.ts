@@ -5,13 +5,18 @@
  */
 import { z } from "zod";
 import { isErrorCode } from "./errors.ts";
-import { NAME_PATTERN, PROGRAM_ID_LENGTH_MAX } from "./ids.ts";
+import { isProgramId, NAME_PATTERN, PROGRAM_ID_LENGTH_MAX } from "./ids.ts";
 
 const count = z.int().nonnegative();
 const millis = z.number().nonnegative();
 const name = z.string().regex(NAME_PATTERN);
 const callKey = z.string().regex(/^[A-Za-z0-9_-]{1,64}\/[A-Za-z0-9_-]{1,64}$/);
-export const programIdSchema = z.string().min(1).max(PROGRAM_ID_LENGTH_MAX);
+/** Free text, but what a header can carry: no control characters, no spaces around it (NATS trims them). */
+export const programIdSchema = z
+  .string()
+  .min(1)
+  .max(PROGRAM_ID_LENGTH_MAX)
+  .refine((id) => isProgramId(id), "must be text without control characters and outer spaces");
 export const errorCodeSchema = z.string().refine(isErrorCode, "unknown error code");
 
 // ── scheduler → agent ──────────────────────────────────────────────────────────────────────────────────────────

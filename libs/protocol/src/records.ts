@@ -3,7 +3,7 @@
  * needs is in the headers; usage, timings and the result are in the body.
  */
 import { z } from "zod";
-import type { ChatCompletion } from "./chat.ts";
+import type { ChatCompletion, Usage } from "./chat.ts";
 import { type Encoding, encode } from "./codec.ts";
 import type { ErrorCode } from "./errors.ts";
 import { errorCodeSchema, type TerminalStatus, terminalStatusSchema } from "./messages.ts";
@@ -118,9 +118,16 @@ export const outcomeBodySchema = z.looseObject({
   usage: z.object({ prompt_tokens: z.number(), completion_tokens: z.number(), total_tokens: z.number() }).optional(),
   timings: z.object({ waiting_ms: z.number(), service_ms: z.number() }).optional(),
 });
-export type OutcomeBody = Omit<z.infer<typeof outcomeBodySchema>, "error"> & {
+export interface OutcomeBody {
+  call_id: string;
+  program_id: string;
+  status: TerminalStatus;
   error?: { code: ErrorCode; message: string; param?: string };
-};
+  response?: ChatCompletion;
+  response_object?: string;
+  usage?: Usage;
+  timings?: { waiting_ms: number; service_ms: number };
+}
 
 export function encodeOutcome(body: OutcomeBody, encoding: Encoding): Uint8Array {
   return encode(body, encoding);

@@ -1,69 +1,47 @@
 /**
  * Carries out what leadership and machine decide, over NATS. One loop: receive → react → carry out. It decides
- * nothing: every answer becomes an event.
+ * nothing: every answer becomes an event. The parts that talk to one stream each are beside it (`*-io.ts`).
  */
 import {
   AutellixError,
-  ackCall,
-  ackSubjectOf,
   agentMessageSchema,
   ask,
   type Bus,
   beatSchema,
-  type ControlAnswer,
-  callKey,
   callsToRead,
-  confirmSchema,
   consumeCalls,
-  controlSchema,
   decode,
-  decodeAs,
-  deleteBody,
   deleteKey,
   deleteOlderConsumers,
-  type Encoding,
   encode,
-  encodeOutcome,
-  encodingOf,
   ensurePool,
-  errorBody,
-  headers,
-  isName,
   keys,
   lastSeqOfKey,
   listen,
-  outcomesShareUsed,
-  parseCallSubject,
-  parseReply,
   readKey,
-  readOutcome,
   reportSchema,
   send,
-  sendInbox,
-  storeDead,
   subjects,
   validate,
   writeKey,
-  writeOutcomeRecord,
 } from "@autellix/protocol";
 import type { Logger } from "@autellix/runtime";
 import { z } from "zod";
-import type { Effect, Event, MachineConfig, RecordWrite, ReplyToken } from "./events.ts";
+import { CallsIo } from "./calls-io.ts";
+import { ControlIo } from "./control-io.ts";
+import type { Effect, Event, MachineConfig } from "./events.ts";
+import { type Io, pause } from "./io.ts";
 import { Leadership, type LeadershipConfig, type LeadershipEffect, type LeadershipEvent } from "./leadership.ts";
 import { SchedulerMachine, TICK_MS } from "./machine.ts";
+import { RecordsIo } from "./records-io.ts";
+import { StateIo } from "./state-io.ts";
 import { clockOffset, readTakeOver } from "./take-over.ts";
 
 const LEADERSHIP_TICK_MS = 500;
 const OUTCOMES_POLL_MS = 5_000;
-/** Pause before a lost consumer is made again, or an ack repeated. */
-const PAUSE_MS = 250;
-/** An ack that is not confirmed after so many tries is left: the call comes again and is found ended (S4). */
-const ACK_TRIES_MAX = 8;
-const END_REPEAT_MS = 1_000;
-const END_REPEATS_MAX = 30;
-/** Control requests that wait for an answer; the oldest is given up, its caller repeats. */
-const CONTROLS_MAX = 10_000;
 const STOP_FLUSH_MS = 1_000;
+
+const leaseSchema = z.object({ leader: z.string() });
 
 export interface SchedulerOptions {
   bus: Bus;
@@ -75,53 +53,62 @@ export interface SchedulerOptions {
   fail: (error: unknown) => void;
 }
 
-type EffectOf<K extends Effect["kind"]> = Extract<Effect, { kind: K }>;
-
-export class SchedulerService {
+export class SchedulerService implements Io {
+  readonly bus: Bus;
+  readonly pool: string;
+  readonly log: Logger;
   readonly #options: SchedulerOptions;
   readonly #leadership: Leadership;
+  readonly #calls = new CallsIo(this);
+  readonly #records = new RecordsIo(this);
+  readonly #state = new StateIo(this);
+  readonly #control = new ControlIo(this);
+  readonly #timers: NodeJS.Timeout[] = [];
+  readonly #subscriptions: { unsubscribe(): void }[] = [];
+  readonly #inFlight = new Set<Promise<void>>();
   #machine: SchedulerMachine | undefined;
   #clockOffset = 0;
   #epochSentAt = 0;
   #stopped = false;
-  readonly #timers: NodeJS.Timeout[] = [];
-  readonly #subscriptions: { unsubscribe(): void }[] = [];
-  readonly #ackSubjects = new Map<number, string>();
-  readonly #controls = new Map<ReplyToken, { respond: (bytes: Uint8Array) => void; encoding: Encoding }>();
-  #lastToken = 0;
-  readonly #inFlight = new Set<Promise<void>>();
-  #consuming: { stop(): void } | undefined;
 
   constructor(options: SchedulerOptions) {
     this.#options = options;
+    this.bus = options.bus;
+    this.pool = options.machine.pool;
+    this.log = options.log;
     this.#leadership = new Leadership(options.leadership, performance.now());
+  }
+
+  get epoch(): number {
+    return this.#machine?.epoch ?? 0;
+  }
+
+  get stopped(): boolean {
+    return this.#stopped;
   }
 
   /** Resolves when this process is a standby; it leads when the lease lets it. */
   async start(): Promise<void> {
-    const { bus, machine, replicas } = this.#options;
-    await ensurePool(bus, machine.pool, { replicas });
-    this.#listen(subjects.beat(machine.pool), beatSchema, (beat) => {
+    const { bus, pool } = this;
+    await ensurePool(bus, pool, { replicas: this.#options.replicas });
+    this.#listen(subjects.beat(pool), beatSchema, (beat) => {
       this.#lead({ kind: "beat", leader: beat.leader });
       this.receive({ kind: "beat", beat });
     });
     this.#every(LEADERSHIP_TICK_MS, () => this.#lead({ kind: "tick" }));
     this.#lead({ kind: "tick" });
-    this.#do(this.#followConnection());
   }
 
   async stop(): Promise<void> {
-    this.#stopped = true;
     for (const timer of this.#timers) clearInterval(timer);
     for (const subscription of this.#subscriptions) subscription.unsubscribe();
-    this.#consuming?.stop();
-    const { bus, machine } = this.#options;
-    if (this.#machine)
-      for (const effect of this.#machine.react({ kind: "flushPrograms" }, this.#at())) this.#carryOut(effect);
+    this.receive({ kind: "flushPrograms" });
+    this.#stopped = true;
+    this.#calls.stop();
     await Promise.race([Promise.allSettled(this.#inFlight), pause(STOP_FLUSH_MS)]);
     const seq = this.#leadership.ownLeaseSeq;
     // Given back, the next leader need not wait; refused or lost, it waits a little.
-    if (seq !== undefined) await deleteKey(bus, keys.lease(machine.pool), { seq });
+    if (seq !== undefined) await deleteKey(this.bus, keys.lease(this.pool), { seq });
   }
 
   // ── leadership ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -146,65 +133,66 @@ export class SchedulerService {
         this.#do(this.#takeOver(effect.epoch));
         break;
       case "stepDown":
-        this.#stepDown(effect.reason);
+        this.stepDown(effect.reason);
         break;
     }
   }
 
   async #readLease(): Promise<void> {
-    const { bus, machine } = this.#options;
-    const key = keys.lease(machine.pool);
+    const key = keys.lease(this.pool);
     try {
-      const entry = await readKey(bus, key);
+      const entry = await readKey(this.bus, key);
       const leader = entry && validate(leaseSchema, decode(entry.bytes)).leader;
-      this.#lead({ kind: "leaseRead", lease: { seq: entry?.seq ?? (await lastSeqOfKey(bus, key)), leader } });
+      this.#lead({ kind: "leaseRead", lease: { seq: entry?.seq ?? (await lastSeqOfKey(this.bus, key)), leader } });
     } catch (error) {
-      this.#options.log.debug({ err: error }, "lease not read");
+      this.log.debug({ err: error }, "lease not read");
       this.#lead({ kind: "leaseRead", lease: undefined });
     }
   }
 
   async #writeLease(expect: number): Promise<void> {
-    const { bus, machine, leadership } = this.#options;
     const sentAt = performance.now();
-    const bytes = encode({ leader: leadership.leader });
-    const result = await writeKey(bus, keys.lease(machine.pool), bytes, { seq: expect });
+    const bytes = encode({ leader: this.#options.leadership.leader });
+    const result = await writeKey(this.bus, keys.lease(this.pool), bytes, { seq: expect });
     this.#lead({ kind: "leaseWritten", result, sentAt });
   }
 
   async #writeEpoch(leaseSeq: number): Promise<void> {
-    const { bus, machine, leadership } = this.#options;
     this.#epochSentAt = performance.now();
-    const expect = { seq: leaseSeq, key: keys.lease(machine.pool) };
-    const result = await writeKey(bus, keys.epoch(machine.pool), encode({ leader: leadership.leader }), expect);
+    const bytes = encode({ leader: this.#options.leadership.leader });
+    const result = await writeKey(this.bus, keys.epoch(this.pool), bytes, {
+      seq: leaseSeq,
+      key: keys.lease(this.pool),
+    });
     this.#lead({ kind: "epochWritten", result });
   }
 
   async #takeOver(epoch: number): Promise<void> {
-    const { bus, machine: config, log } = this.#options;
-    const offset = await clockOffset(bus, config.pool, epoch, this.#epochSentAt);
-    if (offset === undefined) return this.#stepDown("a higher epoch exists");
+    const { bus, pool, log } = this;
+    const offset = await clockOffset(bus, pool, epoch, this.#epochSentAt);
+    if (offset === undefined) {
+      this.stepDown("a higher epoch exists");
+      return;
+    }
     this.#clockOffset = offset;
-    await deleteOlderConsumers(bus, config.pool, epoch);
-    const messages = await consumeCalls(bus, config.pool, epoch);
-    const toRead = await callsToRead(bus, config.pool, epoch);
-    const takeOver = await readTakeOver(bus, config.pool, epoch);
+    await deleteOlderConsumers(bus, pool, epoch);
+    const messages = await consumeCalls(bus, pool, epoch);
+    const toRead = await callsToRead(bus, pool, epoch);
+    const takeOver = await readTakeOver(bus, pool, epoch);
     if (takeOver.dropped > 0) log.warn({ epoch, dropped: takeOver.dropped }, "unreadable program entries were dropped");
     log.info({ epoch, calls: toRead, records: takeOver.records.size, engines: takeOver.engines.length }, "taking over");
 
-    this.#machine = new SchedulerMachine(config, takeOver, this.#at());
+    this.#machine = new SchedulerMachine(this.#options.machine, takeOver, this.#at());
     for (const effect of this.#machine.start()) this.#carryOut(effect);
-    this.#listen(subjects.report(config.pool), agentMessageSchema, (message) =>
-      this.receive({ kind: "agent", message }),
-    );
-    this.#listenControl();
+    this.#listen(subjects.report(pool), agentMessageSchema, (message) => this.receive({ kind: "agent", message }));
+    this.#subscriptions.push(this.#control.listen());
     this.#every(TICK_MS, () => this.receive({ kind: "tick" }));
-    this.#every(OUTCOMES_POLL_MS, () => this.#do(this.#pollOutcomes()));
-    this.#do(this.#consume(messages, toRead, epoch));
+    this.#every(OUTCOMES_POLL_MS, () => this.#do(this.#records.pollUse()));
+    this.#do(this.#calls.run(messages, toRead));
   }
 
-  #stepDown(reason: string): void {
-    this.#options.fail(new AutellixError("queue_unavailable", `no longer the leader: ${reason}`));
+  stepDown(reason: string): void {
+    if (!this.#stopped) this.#options.fail(new AutellixError("queue_unavailable", `no longer the leader: ${reason}`));
   }
 
   // ── the loop: receive → react → carry out ──────────────────────────────────────────────────────────────────
@@ -215,55 +203,53 @@ export class SchedulerService {
   }
 
   #carryOut(effect: Effect): void {
-    const { bus, machine, log } = this.#options;
+    const { bus, pool, log } = this;
     switch (effect.kind) {
       case "sendPlan":
         // Without the lease no plan leaves; a plan that is not applied is sent again.
         if (this.#leadership.mayPlan(performance.now())) send(bus, subjects.plan(effect.plan.engine), effect.plan);
         break;
       case "sendStatus":
-        send(bus, subjects.status(machine.pool), effect.status);
+        send(bus, subjects.status(pool), effect.status);
         break;
       case "sendBeat":
-        send(bus, subjects.beat(machine.pool), effect.beat);
+        send(bus, subjects.beat(pool), effect.beat);
         break;
       case "askReport":
-        this.#do(this.#askReport(effect));
+        this.#do(this.#askReport(effect.engine, effect.epoch));
         break;
       case "write":
-        this.#do(this.#write(effect.write));
+        this.#do(this.#records.write(effect.write));
         break;
       case "read":
-        this.#do(this.#read(effect.write));
+        this.#do(this.#records.read(effect.write));
         break;
       case "storeDead":
-        this.#do(this.#storeDead(effect));
+        this.#do(this.#records.storeDead(effect));
         break;
       case "sendEnd":
-        this.#do(this.#sendEnd(effect));
-        break;
-      case "ack":
-        this.#do(this.#ack(effect));
-        break;
-      case "storeProgram":
-        this.#do(this.#storeProgram(effect));
-        break;
-      case "storeEngine":
-        this.#do(
-          this.#writeState(writeKey(bus, keys.engine(machine.pool, effect.engine), encode({}), this.#epochFence())),
-        );
-        break;
-      case "dropEngine":
-        this.#do(this.#writeState(deleteKey(bus, keys.engine(machine.pool, effect.engine), this.#epochFence())));
-        break;
-      case "storeModels":
-        for (const model of effect.models) this.#do(this.#storeModel(model));
+        this.#do(this.#records.sendEnd(effect));
         break;
       case "lookUpOutcome":
-        this.#do(this.#lookUpOutcome(effect));
+        this.#do(this.#records.lookUp(effect));
+        break;
+      case "ack":
+        this.#do(this.#calls.ack(effect.seq, effect.bodyObject));
+        break;
+      case "storeProgram":
+        this.#do(this.#state.storeProgram(effect));
+        break;
+      case "storeEngine":
+        this.#do(this.#state.storeEngine(effect.engine));
+        break;
+      case "dropEngine":
+        this.#do(this.#state.dropEngine(effect.engine));
+        break;
+      case "storeModels":
+        for (const model of effect.models) this.#do(this.#state.storeModel(model));
         break;
       case "answer":
-        this.#answer(effect.token, effect.answer);
+        this.#control.answer(effect.token, effect.answer);
         break;
       case "after":
         if (effect.ms === 0) setImmediate(() => this.receive(effect.event));
@@ -273,7 +259,7 @@ export class SchedulerService {
         log[effect.level](effect.fields, effect.text);
         break;
       case "stepDown":
-        this.#stepDown(effect.reason);
+        this.stepDown(effect.reason);
         break;
     }
   }
@@ -283,237 +269,16 @@ export class SchedulerService {
     return performance.now() + this.#clockOffset;
   }
 
-  // ── calls ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-  async #consume(first: Awaited<ReturnType<typeof consumeCalls>>, toRead: number, epoch: number): Promise<void> {
-    const { bus, machine, log } = this.#options;
-    let messages: typeof first | undefined = first;
-    let unread = toRead;
-    if (unread === 0) this.receive({ kind: "callsRead" });
-    while (!this.#stopped) {
-      try {
-        messages ??= await consumeCalls(bus, machine.pool, epoch, { fresh: true });
-        this.#consuming = messages;
-        for await (const message of messages) {
-          this.#callRead(message);
-          if (--unread === 0) this.receive({ kind: "callsRead" });
-        }
-      } catch (error) {
-        log.warn({ err: error, epoch }, "the calls' consumer ended");
-      }
-      messages = undefined;
-      if (this.#stopped) return;
-      await pause(PAUSE_MS);
-      await this.#checkEpoch(epoch);
-    }
-  }
-
-  #callRead(message: Parameters<typeof ackSubjectOf>[0]): void {
-    const address = parseCallSubject(message.subject);
-    if (!address) return;
-    this.#ackSubjects.set(message.seq, ackSubjectOf(message));
-    const field = (name: string) => message.headers?.get(name) ?? "";
-    const bodyBytes = Number(field("Nats-Msg-Size")) || 0;
-    this.receive({
-      kind: "call",
-      message: { address, seq: message.seq, storedAtMs: message.time.getTime(), bodyBytes, field },
-    });
-  }
-
-  /** A consumer that was deleted by a higher epoch must not be made again (S5). */
-  async #checkEpoch(epoch: number): Promise<void> {
-    const { bus, machine, log } = this.#options;
-    try {
-      const entry = await readKey(bus, keys.epoch(machine.pool));
-      if (entry && entry.seq > epoch) this.#stepDown(`epoch ${entry.seq} exists`);
-    } catch (error) {
-      log.debug({ err: error }, "epoch not read");
-    }
-  }
-
-  async #ack({ seq, bodyObject }: EffectOf<"ack">): Promise<void> {
-    for (let tries = 0; tries < ACK_TRIES_MAX && !this.#stopped; tries++) {
-      // Read each time: after a reconnect the call comes again under another ack subject.
-      const subject = this.#ackSubjects.get(seq);
-      if (subject === undefined) break;
-      if (await ackCall(this.#options.bus, subject)) break;
-      await pause(PAUSE_MS);
-    }
-    this.#ackSubjects.delete(seq);
-    if (bodyObject) await deleteBody(this.#options.bus, bodyObject);
-  }
-
-  // ── records ────────────────────────────────────────────────────────────────────────────────────────────────
-
-  async #write(write: RecordWrite): Promise<void> {
-    const { bus } = this.#options;
-    const epoch = this.#machine?.epoch ?? 0;
-    const result =
-      write.kind === "marker"
-        ? await writeOutcomeRecord(
-            bus,
-            write.address,
-            {
-              kind: "marker",
-              attempt: write.attempt,
-              epoch,
-              engine: "scheduler",
-              cause: write.cause,
-              crashes: write.crashes,
-            },
-            new Uint8Array(),
-            write.expect,
-          )
-        : await writeOutcomeRecord(
-            bus,
-            write.address,
-            write.head,
-            encodeOutcome(write.body, write.encoding),
-            write.expect,
-          );
-    this.receive({ kind: "wrote", write, result });
-  }
-
-  async #read(write: RecordWrite): Promise<void> {
-    this.receive({ kind: "read", write, result: await readOutcome(this.#options.bus, write.address, "leader") });
-  }
-
-  async #storeDead({ write, seq, reason }: EffectOf<"storeDead">): Promise<void> {
-    while (!this.#stopped) {
-      try {
-        await storeDead(this.#options.bus, write.address, seq, reason);
-        this.receive({ kind: "deadStored", write });
-        return;
-      } catch (error) {
-        this.#options.log.warn({ err: error, call: write.call }, "dead letter not stored yet");
-        await pause(PAUSE_MS);
-      }
-    }
-  }
-
-  /** To a frontend a request, repeated until confirmed; to an inbox one message, of what this scheduler ended itself. */
-  async #sendEnd({ address, reply, status, body, encoding }: EffectOf<"sendEnd">): Promise<void> {
-    const { bus } = this.#options;
-    const target = parseReply(reply);
-    if (!target) return;
-    if (target.kind === "inbox") {
-      // Who wrote a completed record has sent its end to the inbox; a second one would be a second answer (S2).
-      if (body?.error)
-        sendInbox(bus, target.subject, errorBody(body.error.code, body.error.message), { [headers.end]: status });
-      return;
-    }
-    const message = { kind: "end", call: callKey(address.tenant, address.callId), pool: address.pool, status };
-    const full = body ? { ...message, body: encodeOutcome(body, encoding) } : message;
-    for (let tries = 0; tries < END_REPEATS_MAX && !this.#stopped; tries++) {
-      if (await ask(bus, reply, full, confirmSchema, END_REPEAT_MS)) return;
-      await pause(END_REPEAT_MS / 4);
-    }
-  }
-
-  async #lookUpOutcome({ address, token }: EffectOf<"lookUpOutcome">): Promise<void> {
-    const result = await readOutcome(this.#options.bus, address, "leader");
-    const ended = result.kind === "found" && result.record.head.kind === "outcome";
-    this.receive({ kind: "outcomeLookedUp", token, ended });
-  }
-
-  async #pollOutcomes(): Promise<void> {
-    try {
-      this.receive({ kind: "outcomesUsed", share: await outcomesShareUsed(this.#options.bus) });
-    } catch (error) {
-      this.#options.log.debug({ err: error }, "outcomes stream not read");
-    }
-  }
-
-  // ── state ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-  #epochFence(): { seq: number; key: string } {
-    return { seq: this.#machine?.epoch ?? 0, key: keys.epoch(this.#options.machine.pool) };
-  }
-
-  async #writeState(writing: ReturnType<typeof writeKey>): Promise<void> {
-    const result = await writing;
-    if (result.kind === "refused") this.#stepDown("a state write was refused");
-    if (result.kind === "unknown") this.#options.log.warn({ err: result.cause }, "a state write had no answer");
-  }
-
-  async #storeProgram({ key, entry, ttlMs }: EffectOf<"storeProgram">): Promise<void> {
-    const result = await writeKey(this.#options.bus, key, encode(entry), this.#epochFence(), ttlMs);
-    this.receive({ kind: "programStored", key, result: result.kind });
-  }
-
-  /** Adds the pool to the model's list, whoever writes beside us. */
-  async #storeModel(model: string): Promise<void> {
-    const { bus, machine } = this.#options;
-    const key = keys.model(model);
-    for (let tries = 0; tries < ACK_TRIES_MAX && !this.#stopped; tries++) {
-      try {
-        const entry = await readKey(bus, key);
-        const pools = entry ? validate(modelSchema, decode(entry.bytes)).pools : [];
-        if (pools.includes(machine.pool)) return;
-        const bytes = encode({ model, pools: [...pools, machine.pool].sort() });
-        const result = await writeKey(bus, key, bytes, { seq: entry?.seq ?? (await lastSeqOfKey(bus, key)) });
-        if (result.kind === "stored") return;
-      } catch (error) {
-        this.#options.log.warn({ err: error, model }, "model not stored yet");
-      }
-      await pause(PAUSE_MS);
-    }
-  }
-
-  // ── agents and control ─────────────────────────────────────────────────────────────────────────────────────
-
-  async #askReport({ engine, epoch }: EffectOf<"askReport">): Promise<void> {
-    const report = await ask(this.#options.bus, subjects.ask(engine), { kind: "report", epoch }, reportSchema);
+  async #askReport(engine: string, epoch: number): Promise<void> {
+    const report = await ask(this.bus, subjects.ask(engine), { kind: "report", epoch }, reportSchema);
     if (report) this.receive({ kind: "agent", message: report });
-  }
-
-  #listenControl(): void {
-    const { bus, machine, log } = this.#options;
-    const subscription = bus.nc.subscribe(subjects.controlOfPool(machine.pool), {
-      callback: (error, message) => {
-        if (error) {
-          log.warn({ err: error }, "control subscription");
-          return;
-        }
-        const tenant = message.subject.split(".").at(-1) ?? "";
-        const encoding = encodingOf(message.data);
-        try {
-          if (!isName(tenant)) throw new AutellixError("invalid_request", "the tenant in the subject is not valid");
-          const control = decodeAs(controlSchema, message.data);
-          const token = ++this.#lastToken;
-          this.#controls.set(token, { respond: (bytes) => message.respond(bytes), encoding });
-          for (const oldest of this.#controls.keys()) {
-            if (this.#controls.size <= CONTROLS_MAX) break;
-            this.#controls.delete(oldest);
-          }
-          this.receive({ kind: "control", tenant, control, token });
-        } catch (cause) {
-          const { code, message: text } = cause instanceof AutellixError ? cause : new AutellixError("internal_error");
-          message.respond(encode({ ok: false, error: { code, message: text } } satisfies ControlAnswer, encoding));
-        }
-      },
-    });
-    this.#subscriptions.push(subscription);
-  }
-
-  #answer(token: ReplyToken, answer: ControlAnswer): void {
-    const waiting = this.#controls.get(token);
-    this.#controls.delete(token);
-    waiting?.respond(encode(answer, waiting.encoding));
   }
 
   // ── plumbing ───────────────────────────────────────────────────────────────────────────────────────────────
 
-  async #followConnection(): Promise<void> {
-    for await (const status of this.#options.bus.nc.status()) {
-      // What the server had sent and we had not read would stay hidden until `ack_wait`: consume afresh.
-      if (status.type === "reconnect") this.#consuming?.stop();
-    }
-  }
-
   #listen<S extends z.ZodType>(subject: string, schema: S, handler: (message: z.output<S>) => void): void {
-    const onInvalid = (error: AutellixError) => this.#options.log.warn({ err: error, subject }, "invalid message");
-    this.#subscriptions.push(listen(this.#options.bus, subject, schema, handler, onInvalid));
+    const onInvalid = (error: AutellixError) => this.log.warn({ err: error, subject }, "invalid message");
+    this.#subscriptions.push(listen(this.bus, subject, schema, handler, onInvalid));
   }
 
   #every(ms: number, action: () => void): void {
@@ -521,18 +286,11 @@ export class SchedulerService {
   }
 
   #do(promise: Promise<void>): void {
-    const tracked = promise
+    const tracked: Promise<void> = promise
       .catch((error: unknown) => {
         if (!this.#stopped) this.#options.fail(error);
       })
       .finally(() => this.#inFlight.delete(tracked));
     this.#inFlight.add(tracked);
   }
-}
-
-const leaseSchema = z.object({ leader: z.string() });
-const modelSchema = z.object({ model: z.string(), pools: z.array(z.string()) });
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }

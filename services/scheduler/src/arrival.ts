@@ -8,8 +8,8 @@ import {
   estimatePromptTokens,
   headers,
   isName,
+  isProgramId,
   isValidAddress,
-  PROGRAM_ID_LENGTH_MAX,
   parseReply,
 } from "@autellix/protocol";
 import type { CallMessage } from "./events.ts";
@@ -59,8 +59,9 @@ export function readArrival(message: CallMessage, lifetimeMaxMs: number): Arriva
   if (!isValidAddress(address))
     return refuse("bad_call_id", "call id and tenant may only have A-Z a-z 0-9 _ - and 64 characters");
   if (reply !== known.reply) return refuse("bad_reply_subject", `${headers.reply} must be an inbox (_INBOX.…)`);
-  const tooLong = firstTooLong(known);
-  if (tooLong) return refuse("invalid_request", `${tooLong} is too long`);
+  // Plans carry these: one that an agent cannot accept would cost all of its plan.
+  const bad = firstBad(known);
+  if (bad) return refuse("invalid_request", `${bad} is too long, or holds control characters or outer spaces`);
   const deadlineMs = readCount(field(headers.deadlineMs), lifetimeMaxMs);
   if (deadlineMs === "bad" || deadlineMs === 0)
     return refuse("invalid_request", `${headers.deadlineMs} must be a positive whole number`);
@@ -91,9 +92,9 @@ export function readArrival(message: CallMessage, lifetimeMaxMs: number): Arriva
   };
 }
 
-function firstTooLong(known: KnownCall): string | undefined {
-  if (known.program.length > PROGRAM_ID_LENGTH_MAX) return headers.program;
-  if ((known.thread?.length ?? 0) > PROGRAM_ID_LENGTH_MAX) return headers.thread;
+function firstBad(known: KnownCall): string | undefined {
+  if (!isProgramId(known.program)) return headers.program;
+  if (known.thread !== undefined && !isProgramId(known.thread)) return headers.thread;
   if ((known.trace?.length ?? 0) > TRACE_LENGTH_MAX) return headers.trace;
   return undefined;
 }

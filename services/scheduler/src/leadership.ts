@@ -49,6 +49,10 @@ export class Leadership {
   private leaseSeq: number | undefined;
   private movedAt: number;
   private renewedAt = 0;
+  /** One renewal at a time: a second one would expect what the first has just replaced. */
+  private renewing = false;
+  /** A renewal was refused or had no answer: the lease's stream says whose it is. */
+  private checking = false;
 
   /** @param at a monotonic clock, ms. */
   constructor(config: LeadershipConfig, at: number) {
@@ -78,7 +82,7 @@ export class Leadership {
         if (event.leader !== this.config.leader) this.movedAt = at;
         return [];
       case "leaseRead":
-        return event.lease ? this.leaseRead(event.lease, at) : [];
+        return this.leaseRead(event.lease, at);
       case "leaseWritten":
         return this.leaseWritten(event.result, event.sentAt, at);
       case "epochWritten":
@@ -88,20 +92,24 @@ export class Leadership {
 
   private tick(at: number): LeadershipEffect[] {
     if (this.state === "standby") return [{ kind: "readLease" }];
-    if (this.state === "leading" && at - this.renewedAt >= this.config.leaseMs / 4) {
+    if (this.state === "leading" && !this.renewing && at - this.renewedAt >= this.config.leaseMs / 4) {
+      this.renewing = true;
       return [{ kind: "writeLease", expect: this.leaseSeq ?? 0 }];
     }
     return [];
   }
 
-  private leaseRead(lease: Lease, at: number): LeadershipEffect[] {
+  private leaseRead(lease: Lease | undefined, at: number): LeadershipEffect[] {
     if (this.state === "leading") {
-      // A renewal had no answer: if it is stored, the lease is still ours.
+      const asked = this.checking;
+      this.checking = false;
+      // Not asked: a standby's question that was answered late.
+      if (!asked || !lease) return [];
       if (lease.leader !== this.config.leader) return [{ kind: "stepDown", reason: "the lease is another's" }];
       this.leaseSeq = lease.seq;
       return [];
     }
-    if (this.state === "taking") return [];
+    if (this.state === "taking" || !lease) return [];
     if (lease.seq !== this.leaseSeq) {
       if (this.leaseSeq !== undefined) this.movedAt = at;
       this.leaseSeq = lease.seq;
@@ -114,8 +122,12 @@ export class Leadership {
 
   private leaseWritten(result: KeyWriteResult, sentAt: number, at: number): LeadershipEffect[] {
     if (this.state === "leading") {
-      if (result.kind === "refused") return [{ kind: "stepDown", reason: "the lease was taken" }];
-      if (result.kind === "unknown") return [{ kind: "readLease" }];
+      this.renewing = false;
+      if (result.kind !== "stored") {
+        // Refused may mean that an earlier renewal, whose answer was lost, is stored.
+        this.checking = true;
+        return [{ kind: "readLease" }];
+      }
       this.leaseSeq = result.seq;
       this.renewedAt = sentAt;
       return [];

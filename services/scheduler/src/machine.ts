@@ -10,7 +10,6 @@ import {
   balancers,
   type Command,
   callId,
-  type EngineReport,
   engineId,
   type Input,
   isBalancerName,
@@ -18,16 +17,7 @@ import {
   policies,
   Scheduler,
 } from "@autellix/core";
-import {
-  type CallKey,
-  type Control,
-  callKey,
-  type EngineInfo,
-  type Exit,
-  type Plan,
-  type PlanCall,
-  type Report,
-} from "@autellix/protocol";
+import { type CallKey, type Control, callKey, type EngineInfo, type Exit, type Report } from "@autellix/protocol";
 import { type KnownCall, readArrival } from "./arrival.ts";
 import { ControlDesk } from "./control.ts";
 import type { CallMessage, Effect, Event, MachineConfig, TakeOver } from "./events.ts";
@@ -35,6 +25,7 @@ import { Liveness } from "./liveness.ts";
 import { ProgramStore } from "./programs.ts";
 import { RecordDesk } from "./records.ts";
 import { StatusDesk } from "./status.ts";
+import { toCoreRecord, toCoreReport, toWirePlan } from "./wire.ts";
 
 /** Period of `tick`: liveness, beat, status and deadlines. */
 export const TICK_MS = 250;
@@ -162,7 +153,7 @@ export class SchedulerMachine {
       return;
     }
     this.calls.set(key, arrival.known);
-    const held = !this.leading && record ? { record: recordOf(record.seq, record.head) } : {};
+    const held = !this.leading && record ? { record: toCoreRecord(record.seq, record.head) } : {};
     this.feed({ kind: "callArrived", at, call: arrival.call, ...held });
   }
 
@@ -285,7 +276,7 @@ export class SchedulerMachine {
     if (this.status.setReason(admitsNew ? undefined : "outcomes stream nearly full")) {
       this.log("warn", { share, dispatching: admitsNew }, "outcomes stream");
     }
-    if (this.leading) this.feed({ kind: "timePassed", at, admitsNew });
+    this.feed({ kind: "timePassed", at, admitsNew });
   }
 
   // ── control ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -316,7 +307,10 @@ export class SchedulerMachine {
   private carry(command: Command, at: number): void {
     switch (command.kind) {
       case "sendPlan":
-        this.effects.push({ kind: "sendPlan", plan: this.toWire(command.plan) });
+        this.effects.push({
+          kind: "sendPlan",
+          plan: toWirePlan(command.plan, this.config.pool, this.epoch, this.calls),
+        });
         break;
       case "writeMarker":
         this.records.writeMarker(command);
@@ -349,52 +343,7 @@ export class SchedulerMachine {
     this.effects.push({ kind: "ack", seq, bodyObject: known?.bodyObject });
   }
 
-  private toWire(plan: Extract<Command, { kind: "sendPlan" }>["plan"]): Plan {
-    const full = (planned: (typeof plan.run)[number]): PlanCall => {
-      const known = this.calls.get(planned.call);
-      const { call, attempt, dispatch } = planned;
-      if (!dispatch || !known) return { call, attempt };
-      const { program, thread, reply, trace, bodyObject } = known;
-      return { call, attempt, dispatch: { ...dispatch, program, ...defined({ thread, reply, trace, bodyObject }) } };
-    };
-    return {
-      ...plan,
-      pool: this.config.pool,
-      epoch: this.epoch,
-      run: plan.run.map(full),
-      reserve: plan.reserve.map(full),
-      keep: plan.keep.map(full),
-      cancel: [...plan.cancel],
-      fences: [...plan.fences],
-    };
-  }
-
   private log(level: "info" | "warn", fields: Record<string, unknown>, text: string): void {
     this.effects.push({ kind: "log", level, fields, text });
   }
-}
-
-function recordOf(seq: number, head: { kind: "outcome" } | { kind: "marker"; attempt: number; crashes: number }) {
-  return head.kind === "outcome"
-    ? ({ kind: "terminal" } as const)
-    : ({ kind: "marker", seq, attempt: head.attempt, crashes: head.crashes } as const);
-}
-
-function toCoreReport(report: Report, epoch: number): EngineReport {
-  return {
-    engine: engineId(report.engine),
-    incarnation: report.incarnation,
-    number: report.number,
-    planNumber: report.planEpoch === epoch ? report.planNumber : 0,
-    calls: report.calls.map((c) => ({ ...c, call: callId(c.call) })),
-    finished: report.finished.map((f) => ({ ...f, call: callId(f.call) })),
-    fenced: report.fenced.map((f) => ({ ...f, call: callId(f.call) })),
-  };
-}
-
-/** Only the fields that have a value: optional fields are absent on the wire, not undefined. */
-function defined<T extends object>(fields: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
-    [K in keyof T]?: Exclude<T[K], undefined>;
-  };
 }

@@ -33,7 +33,8 @@ export function afterWrite(result: WriteResult): NextStep {
 /** @param epoch of this leader. */
 export function afterRead(write: RecordWrite, result: ReadResult, epoch: number): NextStep {
   if (result.kind === "unknown") return { kind: "readLater" };
-  if (result.kind === "none") return { kind: "write", write: { ...write, expect: 0 } };
+  // A stranger's message on the subject is no record: expect its sequence, else the write is refused for ever.
+  if (result.kind === "none") return { kind: "write", write: { ...write, expect: result.seq ?? 0 } };
   const { seq, head, body } = result.record;
   if (head.kind === "outcome") {
     return isOwnOutcome(write, head, epoch) ? { kind: "stored", seq } : { kind: "ended", status: head.status, body };

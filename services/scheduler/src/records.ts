@@ -44,6 +44,8 @@ export class RecordDesk {
 
   keepDead(call: CallKey, reason: string): void {
     this.deadReasons.set(call, reason);
+    // The letter names the body's object, which must outlive the ack; it ends with the store's age limit.
+    this.known(call).bodyObject = undefined;
   }
 
   writeOutcome(command: Extract<Command, { kind: "writeOutcome" }>): void {

@@ -33,7 +33,7 @@ const savedSchema = z.object({
 
 /** @returns undefined when the bytes are no entry: it is dropped, which costs a program its past, never a call. */
 export function parseSaved(bytes: Uint8Array): SavedEntry | undefined {
-  const parsed = savedSchema.safeParse(decode(bytes));
+  const parsed = savedSchema.safeParse(decoded(bytes));
   if (!parsed.success) return undefined;
   const { program, charged, pin, endedAt, lastCompletionAt, ...sums } = parsed.data;
   return {
@@ -44,6 +44,14 @@ export function parseSaved(bytes: Uint8Array): SavedEntry | undefined {
     endedAt: endedAt ?? undefined,
     lastCompletionAt: lastCompletionAt ?? undefined,
   };
+}
+
+function decoded(bytes: Uint8Array): unknown {
+  try {
+    return decode(bytes);
+  } catch {
+    return undefined; // counted as dropped by the caller
+  }
 }
 
 /** @throws when NATS does not answer: a leader without its records must not lead. */

@@ -6,6 +6,7 @@ import {
   encode,
   encodeOutcome,
   type FinishReason,
+  type OutcomeBody,
   type Plan,
   type TerminalStatus,
   type Usage,
@@ -18,17 +19,7 @@ export interface CallError {
   param?: string;
 }
 
-/** `OutcomeBody` with the fields that an agent writes and reads. */
-export type Outcome = {
-  call_id: string;
-  program_id: string;
-  status: TerminalStatus;
-  error?: CallError;
-  response?: ChatCompletion;
-  response_object?: string;
-  usage?: Usage;
-  timings?: { waiting_ms: number; service_ms: number };
-};
+export type Outcome = OutcomeBody;
 
 /** How a call ended, before it is a record. */
 export type End =
