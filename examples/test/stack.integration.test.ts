@@ -7,14 +7,16 @@ import { promisify } from "node:util";
 import { autellixFetch, connect, program, submit } from "@autellix/client";
 import OpenAI from "openai";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { type Stack, startStack } from "../../load-tests/src/stack.ts";
+import { startTestStack, type TestStack } from "../../test/support/stack.ts";
 
 const run = promisify(execFile);
 const pool = "tiny";
-let stack: Stack;
+let stack: TestStack;
+let baseUrl: string;
 
 beforeAll(async () => {
-  stack = await startStack({ args: ["--model", "tiny", "--engines", "1", "--frontends", "1", "--log-level", "warn"] });
+  stack = await startTestStack();
+  baseUrl = stack.urls[0] ?? "";
 });
 
 afterAll(async () => {
@@ -28,17 +30,17 @@ async function example(name: string, ...args: string[]): Promise<string> {
 }
 
 test("single-call", async () => {
-  expect(await example("single-call.ts", stack.baseUrl)).toMatch(/\(\d+ tokens of tiny\)/);
+  expect(await example("single-call.ts", baseUrl)).toMatch(/\(\d+ tokens of tiny\)/);
 });
 
 test("react-loop, whatever a random model answers, ends within its turns", async () => {
-  const printed = await example("react-loop.ts", stack.baseUrl);
+  const printed = await example("react-loop.ts", baseUrl);
   expect(printed).toMatch(/turn 1: /);
   expect(printed).toMatch(/answer after \d turns: |no answer after 4 turns/);
 });
 
 test("threads: the program has service and waiting of all its calls", async () => {
-  expect(await example("threads.ts", stack.baseUrl)).toMatch(/8 calls ended, \d+ ms of service, \d+ ms of waiting/);
+  expect(await example("threads.ts", baseUrl)).toMatch(/8 calls ended, \d+ ms of service, \d+ ms of waiting/);
 });
 
 test("plain-nats", async () => {
@@ -57,7 +59,7 @@ test("submit gives the answer that the frontend gives", async () => {
     temperature: 0,
     max_completion_tokens: 40,
   };
-  const openai = new OpenAI({ baseURL: `${stack.baseUrl}/v1`, apiKey: "any" });
+  const openai = new OpenAI({ baseURL: `${baseUrl}/v1`, apiKey: "any" });
   const completion = await openai.chat.completions.create({ model: pool, ...body });
   const connection = await connect({ url: stack.natsUrl });
   try {
@@ -86,7 +88,7 @@ test("a call that is submitted and cancelled ends as cancelled", async () => {
 });
 
 test("a program over HTTP and NATS ends at the server", async () => {
-  const openai = new OpenAI({ baseURL: `${stack.baseUrl}/v1`, apiKey: "any", maxRetries: 0, fetch: autellixFetch() });
+  const openai = new OpenAI({ baseURL: `${baseUrl}/v1`, apiKey: "any", maxRetries: 0, fetch: autellixFetch() });
   const messages = [{ role: "user" as const, content: "Hello" }];
   const connection = await connect({ url: stack.natsUrl });
   try {
@@ -95,7 +97,7 @@ test("a program over HTTP and NATS ends at the server", async () => {
       await submit(connection, { pool, body: { messages, max_completion_tokens: 8 } }).result();
       return p.id;
     });
-    const view = await (await fetch(`${stack.baseUrl}/v1/programs/${id}`)).json();
+    const view = await (await fetch(`${baseUrl}/v1/programs/${id}`)).json();
     expect(view).toMatchObject({ state: "ended", calls: { waiting: 0, running: 0, ended: 2 } });
     const late = submit(connection, { pool, program: id, body: { messages } });
     expect(await late.result()).toMatchObject({ status: "failed", error: { code: "program_ended" } });

@@ -7,7 +7,7 @@
 import { parseArgs } from "node:util";
 import { type ClosedLoopResult, runClosedLoop } from "./closed-loop.ts";
 import { closeLine, progressText, say, showStatus } from "./console.ts";
-import { describeMachine } from "./machine.ts";
+import { commandLine, describeMachine } from "./machine.ts";
 import { number } from "./options.ts";
 import { ownUse, type ProcessUse, useBetween } from "./processes.ts";
 import { formatUse, RESULTS_FOLDER, writeReport } from "./report.ts";
@@ -154,7 +154,7 @@ async function report(phases: readonly Phase[], open: Phase, whole: readonly Pha
     `${tokens} tokens per answer, ${args.join(" ")}`,
     verdict,
   ].join("\n\n");
-  const machine = await describeMachine(["npm run bench:path --", ...process.argv.slice(2)].join(" "));
+  const machine = await describeMachine(commandLine("bench:path", process.argv.slice(2)));
   const result = { name: "bench-path", machine, load: { tokens, stepMs, openMs, seed, stack: args }, phases };
   const folder = await writeReport(values.out ?? RESULTS_FOLDER, result, text, {});
   console.log(`${text}\n\nwritten to ${folder}`);

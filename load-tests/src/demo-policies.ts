@@ -7,7 +7,7 @@ import { parseArgs } from "node:util";
 import { compare, type Side } from "./compare.ts";
 import { closeLine, progressText, say, showStatus } from "./console.ts";
 import { demoWorkload } from "./demo-workload.ts";
-import { describeMachine } from "./machine.ts";
+import { commandLine, describeMachine } from "./machine.ts";
 import { number } from "./options.ts";
 import { latencyPlot, merged, RESULTS_FOLDER, type Report, type Variant, writeReport } from "./report.ts";
 import { type Spread, spread } from "./stats.ts";
@@ -95,7 +95,7 @@ function inWords([a, b]: readonly Fate[]): string {
 }
 
 const text = `${table}\n\n${inWords(fates)}`;
-const command = ["npm run demo:policies --", ...process.argv.slice(2)].join(" ");
+const command = commandLine("demo:policies", process.argv.slice(2));
 const report: Report = {
   name: "demo-policies",
   machine: await describeMachine(command),

@@ -31,6 +31,12 @@ export async function describeMachine(command: string): Promise<Machine> {
   };
 }
 
+/** `npm run <script> -- <args>`, as it can be pasted into a shell. */
+export function commandLine(script: string, args: readonly string[]): string {
+  const words = args.map((word) => (/^[\w./:=,@+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`));
+  return ["npm run", script, "--", ...words].join(" ");
+}
+
 async function commitOf(folder: string): Promise<string> {
   try {
     const [{ stdout: commit }, { stdout: changes }] = await Promise.all([

@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { compare } from "./compare.ts";
 import { closeLine, progressText, say, showStatus } from "./console.ts";
-import { describeMachine } from "./machine.ts";
+import { commandLine, describeMachine } from "./machine.ts";
 import { HELP, type LoadOptions, parseLoadOptions, UsageError } from "./options.ts";
 import { formatReport, latencyPlot, RESULTS_FOLDER, type Report, writeReport } from "./report.ts";
 import { formatTrace, generateWorkload, type ProgramSpec, parseTrace } from "./workload.ts";
@@ -36,7 +36,7 @@ async function main(args: readonly string[]): Promise<void> {
   closeLine();
   const report: Report = {
     name: options.name,
-    machine: await describeMachine(["npm run load --", ...args].join(" ")),
+    machine: await describeMachine(commandLine("load", args)),
     load: loadOf(options),
     variants,
   };

@@ -6,9 +6,10 @@
 import { parseArgs } from "node:util";
 import { runClosedLoop } from "./closed-loop.ts";
 import { closeLine, progressText, say, showStatus } from "./console.ts";
-import { describeMachine } from "./machine.ts";
-import { memoryPlot, memoryTrends, watchMemory } from "./memory.ts";
+import { commandLine, describeMachine } from "./machine.ts";
+import { type MemorySample, memoryPlot, memoryTrends, watchMemory } from "./memory.ts";
 import { number } from "./options.ts";
+import type { ProcessUse } from "./processes.ts";
 import { RESULTS_FOLDER, writeReport } from "./report.ts";
 import { type CallResult, type RunResult, runOpenLoop } from "./run.ts";
 import { startStack } from "./stack.ts";
@@ -21,6 +22,8 @@ const BATCH_CALLS = 16;
 const TOKENS = 16;
 const CAPACITY_MS = 10_000;
 const CAPACITY_WARM_UP_MS = 3_000;
+/** Shells that wait beside a child, only to end it should its parent die. */
+const SHELL_BYTES_MAX = 4 * 2 ** 20;
 const PROMPT = "What is the capital of France?";
 
 const { values } = parseArgs({
@@ -95,7 +98,7 @@ try {
     ),
     `capacity ${capacity.toFixed(1)} calls/s, offered ${((1_000 * run.programs.length) / durationMs).toFixed(1)} calls/s for ${warmUpS} + ${seconds} s; memory: median of the first and of the last quarter of the second part`,
   ].join("\n\n");
-  const machine = await describeMachine(["npm run load:overload --", ...process.argv.slice(2)].join(" "));
+  const machine = await describeMachine(commandLine("load:overload", process.argv.slice(2)));
   const load = { capacity, rate, seconds, warmUpS, queued, seed, stack: args, batchCalls: BATCH_CALLS };
   const result = { name: "overload", machine, load, verdicts, memory: during };
   const plot = memoryPlot(`${factor}× overload`, during);
@@ -139,11 +142,22 @@ function countStatuses(calls: readonly CallResult[]): string {
   return [...groups].map(([name, group]) => `${group.length}× ${name}`).join(", ");
 }
 
-function judgeMemory(samples: Parameters<typeof memoryTrends>[0]): Verdict[] {
+function judgeMemory(samples: readonly MemorySample[]): Verdict[] {
   const mib = (bytes: number) => (bytes / 2 ** 20).toFixed(0);
-  return memoryTrends(samples, 1_000 * warmUpS).map(({ name, beforeBytes, afterBytes, growth }) => ({
-    what: `memory of ${name}`,
-    figure: `${mib(beforeBytes)} → ${mib(afterBytes)} MiB (${growth >= 0 ? "+" : ""}${(100 * growth).toFixed(1)} %)`,
-    ok: growth <= GROWTH_MAX,
-  }));
+  const trends = memoryTrends(samples, 1_000 * warmUpS).filter((trend) => trend.afterBytes > SHELL_BYTES_MAX);
+  const steady = new Set(trends.map((trend) => trend.name));
+  const names = new Set(samples.flatMap(({ processes }) => processes.filter(isLarge).map((use) => use.name)));
+  const restarted = [...names].filter((name) => !steady.has(name));
+  return [
+    ...trends.map(({ name, beforeBytes, afterBytes, growth }) => ({
+      what: `memory of ${name}`,
+      figure: `${mib(beforeBytes)} → ${mib(afterBytes)} MiB (${growth >= 0 ? "+" : ""}${(100 * growth).toFixed(1)} %)`,
+      ok: growth <= GROWTH_MAX,
+    })),
+    ...restarted.map((name) => ({ what: `memory of ${name}`, figure: "not there all the time", ok: false })),
+  ];
+}
+
+function isLarge({ rssBytes }: ProcessUse): boolean {
+  return rssBytes > SHELL_BYTES_MAX;
 }

@@ -2,104 +2,204 @@
  * The whole system for one test file: `npm start` as separate processes, on free ports and below one folder. Stopping
  * it checks that nothing is left.
  */
-import { existsSync, readFileSync } from "node:fs";
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { mkdir, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { cacheDir, DEFAULT_MODEL } from "@autellix/runtime";
-import { startStack } from "../../load-tests/src/stack.ts";
+import { join, resolve } from "node:path";
+import { cacheDir, DEFAULT_MODEL, holdGroup } from "@autellix/runtime";
+import { freePort } from "./nats.ts";
 
 export interface TestProcess {
   pid: number;
-  /** `frontend-0`, `scheduler-tiny-0`, `worker-agent-tiny-0`, `nats-server`, `supervisor`. */
+  /** `frontend-0`, `scheduler-tiny-0`, `worker-agent-tiny-0`, `nats-server`. */
   name: string;
 }
 
 export interface TestStack {
   /** `http://127.0.0.1:<port>` of each frontend. */
-  urls: string[];
-  natsUrl: string;
+  readonly urls: readonly string[];
+  readonly natsUrl: string;
+  /** The processes that the supervisor runs now. */
   processes(): TestProcess[];
   /** All log lines of all services so far. */
   logs(): Promise<string>;
-  /** As Ctrl-C does. @throws when a process or a file is left behind, or the stack was too slow and had to be killed. */
+  /** As Ctrl-C does. @throws when it has to be killed, or leaves a process or a temporary file behind. */
   stop(): Promise<void>;
 }
 
 export interface TestStackOptions {
-  /** Default: the tiny model. */
-  models?: string[];
-  /** Per model. */
+  /** What `--model` takes. Default: the tiny model. */
+  models?: readonly string[];
+  /** Engines and schedulers are per model. */
   engines?: number;
   frontends?: number;
   schedulers?: number;
   /** More options of `npm start`. */
-  args?: string[];
-  env?: Record<string, string>;
+  args?: readonly string[];
+  /** Variables for all services, beside those of this process. */
+  env?: Readonly<Record<string, string>>;
 }
 
+const ROOT = resolve(import.meta.dirname, "../..");
+const START_MS_MAX = 60_000;
+const STOP_MS_MAX = 30_000;
+const OUTPUT_CHARS_MAX = 16 * 1024;
+const PORT_TRIES_MAX = 50;
+const READY = /^autellix ready (http:\/\/\S+)/m;
+
+/** @throws Error with the end of the output when it does not get ready. */
 export async function startTestStack(options: TestStackOptions = {}): Promise<TestStack> {
   const { models = ["tiny"], engines = 1, frontends = 1, schedulers = 1, args = [], env = {} } = options;
   const folder = await mkdtemp(join(tmpdir(), "autellix-e2e-"));
-  const outerTmp = process.env.TMPDIR;
-  // Everything that the stack writes lands below the folder, so that what it leaves is seen.
-  process.env.TMPDIR = folder;
-  const cleanUp = async () => {
-    if (outerTmp === undefined) delete process.env.TMPDIR;
-    else process.env.TMPDIR = outerTmp;
+  const temp = join(folder, "temp");
+  const dataDir = join(folder, "data");
+  await mkdir(temp);
+  const port = await freePorts(frontends);
+  const natsPort = await freePort();
+  const counts = { engines, frontends, schedulers, port, "nats-port": natsPort };
+  const child = spawn(
+    process.execPath,
+    [
+      join(ROOT, "scripts/start.mjs"),
+      "start",
+      ...models.flatMap((model) => ["--model", model]),
+      ...Object.entries(counts).flatMap(([name, value]) => [`--${name}`, String(value)]),
+      "--data-dir",
+      dataDir,
+      ...args,
+    ],
+    // What it leaves in the folder of temporary files is seen, because the folder is its own.
+    { cwd: ROOT, detached: true, stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, ...env, TMPDIR: temp } },
+  );
+  const held = child.pid === undefined ? undefined : holdGroup(child.pid);
+  const stop = async () => {
+    const running = childrenOf(child.pid);
+    const killed = await interrupt(child);
+    held?.release();
+    const left = [...running.filter(({ pid }) => isRunning(pid)).map(({ name }) => name), ...(await readdir(temp))];
     await rm(folder, { recursive: true, force: true });
+    if (killed) throw new Error(`the stack did not stop within ${STOP_MS_MAX} ms`);
+    if (left.length > 0) throw new Error(`the stack left behind: ${left.join(", ")}`);
   };
-  const counts = { engines, frontends, schedulers };
-  const all = [
-    ...models.flatMap((model) => ["--model", model]),
-    ...Object.entries(counts).flatMap(([name, count]) => [`--${name}`, String(count)]),
-    ...args,
-  ];
-  let stack: Awaited<ReturnType<typeof startStack>>;
-  try {
-    stack = await startStack({ args: all, env });
-  } catch (error) {
-    await cleanUp();
-    throw error;
+  const output = await readyLine(child);
+  if (!READY.test(output)) {
+    const logs = await logsBelow(dataDir);
+    await stop();
+    throw new Error(`the stack did not get ready:\n${output}\n${logs.slice(-OUTPUT_CHARS_MAX)}`);
   }
-  const port = Number(new URL(stack.baseUrl).port);
-  const processes = () => stack.processes().map(({ pid, name }) => ({ pid, name }));
   return {
     urls: Array.from({ length: frontends }, (_, index) => `http://127.0.0.1:${port + index}`),
-    natsUrl: stack.natsUrl,
-    processes,
-    logs: () => logsBelow(folder),
-    async stop() {
-      const before = processes();
-      await stack.stop();
-      const alive = before.filter(({ pid }) => isRunning(pid));
-      const left = await readdir(folder);
-      await cleanUp();
-      if (alive.length > 0 || left.length > 0) {
-        throw new Error(`left behind: ${[...alive.map(({ name, pid }) => `${name} (${pid})`), ...left].join(", ")}`);
-      }
-    },
+    natsUrl: `nats://127.0.0.1:${natsPort}`,
+    processes: () => childrenOf(child.pid),
+    logs: () => logsBelow(dataDir),
+    stop,
   };
 }
 
-/** The default model's file, when it is in the cache: a test never downloads 98 MB by itself. */
+/** The default model's file when it is in the cache: a test does not download 98 MB by itself. */
 export function cachedDefaultModel(): string | undefined {
   const path = join(cacheDir(process.env), "models", DEFAULT_MODEL.file);
   return existsSync(path) ? path : undefined;
 }
 
-/** A zombie is gone: its parent is this process or the container's first, and has not asked yet. */
+/** @returns the output up to the ready line, or up to the end of the process or of its time. */
+function readyLine(child: ChildProcess): Promise<string> {
+  return new Promise((done) => {
+    let output = "";
+    const timer = setTimeout(() => done(output), START_MS_MAX);
+    const finish = () => {
+      clearTimeout(timer);
+      done(output);
+    };
+    const read = (bytes: Buffer) => {
+      output = (output + bytes.toString("utf8")).slice(-OUTPUT_CHARS_MAX);
+      if (READY.test(output)) finish();
+    };
+    child.stdout?.on("data", read);
+    child.stderr?.on("data", read);
+    child.once("exit", finish);
+    child.once("error", finish);
+  });
+}
+
+/** @returns whether it had to be killed. */
+async function interrupt(child: ChildProcess): Promise<boolean> {
+  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return false;
+  const exited = new Promise((done) => child.once("exit", done));
+  let killed = false;
+  child.kill("SIGINT");
+  const timer = setTimeout(() => {
+    killed = true;
+    child.kill("SIGKILL"); // its services notice and stop by themselves
+  }, STOP_MS_MAX);
+  await exited;
+  clearTimeout(timer);
+  return killed;
+}
+
+/** All processes below `root`, from `/proc`. */
+function childrenOf(root: number | undefined): TestProcess[] {
+  const parents = new Map<number, number>();
+  for (const name of readdirSync("/proc")) {
+    const parent = /^\d+$/.test(name) ? statOf(Number(name))?.parent : undefined;
+    if (parent !== undefined) parents.set(Number(name), parent);
+  }
+  const isBelow = (pid: number): boolean => {
+    const parent = parents.get(pid);
+    return parent !== undefined && (parent === root || isBelow(parent));
+  };
+  return [...parents.keys()].filter(isBelow).map((pid) => ({ pid, name: nameOf(pid) }));
+}
+
+function nameOf(pid: number): string {
+  const instance = /(?:^|\0)AUTELLIX_INSTANCE=([^\0]+)/.exec(readProc(pid, "environ"))?.[1];
+  return instance ?? readProc(pid, "cmdline").split("\0", 1)[0]?.split("/").at(-1) ?? "";
+}
+
+/** A zombie has ended: it only waits for its parent to ask. */
 function isRunning(pid: number): boolean {
+  const state = statOf(pid)?.state;
+  return state !== undefined && state !== "Z";
+}
+
+function statOf(pid: number): { state: string; parent: number } | undefined {
+  const text = readProc(pid, "stat");
+  // The name in parentheses may hold spaces; fields are counted from behind it.
+  const [state, parent] = text.slice(text.lastIndexOf(")") + 2).split(" ");
+  return state && parent ? { state, parent: Number(parent) } : undefined;
+}
+
+function readProc(pid: number, file: string): string {
   try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    return !stat.slice(stat.lastIndexOf(")") + 2).startsWith("Z");
+    return readFileSync(`/proc/${pid}/${file}`, "utf8");
   } catch {
-    return false;
+    return ""; // it ended meanwhile
   }
 }
 
 async function logsBelow(folder: string): Promise<string> {
+  if (!existsSync(folder)) return "";
   const names = await readdir(folder, { recursive: true });
   const texts = names.filter((name) => name.endsWith(".log")).map((name) => readFile(join(folder, name), "utf8"));
   return (await Promise.all(texts)).join("\n");
+}
+
+/** @returns the first of `count` ports in a row that were free a moment ago. */
+async function freePorts(count: number): Promise<number> {
+  for (let tries = 0; tries < PORT_TRIES_MAX; tries++) {
+    const first = await freePort();
+    const others = Array.from({ length: count - 1 }, (_, index) => isFree(first + 1 + index));
+    if ((await Promise.all(others)).every(Boolean)) return first;
+  }
+  throw new Error(`found no ${count} free ports in a row`);
+}
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((done) => {
+    const server = createServer();
+    server.once("error", () => done(false));
+    server.listen(port, "127.0.0.1", () => server.close(() => done(true)));
+  });
 }

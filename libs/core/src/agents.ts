@@ -136,7 +136,8 @@ function replaceLost(state: State, engine: Engine, held: Set<Call>, at: Millis):
     if (call.cancel !== undefined) {
       // Nobody will ever report its end: it gets one here, behind a marker.
       nextAttempt(state, call, "engine_lost", at);
-    } else if (call.held) {
+    } else {
+      // Also one that it never held: it had no room for it when the plan came.
       call.held = false;
       engine.answerDue = true;
     }

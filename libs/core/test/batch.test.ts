@@ -1,0 +1,149 @@
+import { describe, expect, it } from "vitest";
+import { Bench, names, only } from "./bench.ts";
+
+/** Calls of `tokens` prompt tokens each need `tokens / 10` blocks: blocks of 10 tokens, the window's step fits in. */
+const sized = (blocks: number) => ({ promptTokens: blocks * 10 - 1 });
+
+describe("the batch", () => {
+  it("is first come, first served inside a level", () => {
+    const bench = new Bench({ reserveCallsMax: 1 });
+    bench.join("e");
+    for (const name of ["a", "b", "c", "d"]) bench.arrive(name);
+    const { e: plan } = bench.plan();
+    expect([names(plan?.run), names(plan?.reserve), names(plan?.keep)]).toEqual([["a", "b"], ["c"], []]);
+  });
+
+  it("stops at the first call that does not fit, even if a later one would", () => {
+    const bench = new Bench();
+    bench.join("e", { batchCallsMax: 3, kvBlocks: 10 });
+    bench.arrive("half", sized(5));
+    bench.arrive("too-large", sized(6));
+    bench.arrive("small", sized(1));
+    expect(names(bench.plan().e?.run)).toEqual(["half"]);
+  });
+
+  it("counts the tokens of the coming window, and what the agent has counted instead of the estimate", () => {
+    const bench = new Bench({ windowSteps: 10 });
+    bench.join("e", { kvBlocks: 4 });
+    bench.arrive("a", { promptTokens: 10 });
+    bench.arrive("b", { promptTokens: 10 });
+    expect(names(bench.run().e?.run)).toEqual(["a", "b"]);
+    bench.report("e", { calls: { a: 1, b: 1 }, contextTokens: 11 });
+    expect(names(bench.plan().e?.run)).toEqual(["a"]);
+    expect(names(bench.plans.get("e")?.keep)).toEqual(["b"]);
+  });
+
+  it("is never blocked by an estimate above the engine's capacity", () => {
+    const bench = new Bench();
+    bench.join("e", { kvBlocks: 10 });
+    bench.arrive("huge", { promptTokens: 1e9 });
+    expect(names(bench.plan().e?.run)).toEqual(["huge"]);
+  });
+
+  it("keeps parked calls in the order in which they will run", () => {
+    const bench = new Bench();
+    bench.join("e", { batchCallsMax: 3 });
+    for (const name of ["a", "b", "c"]) bench.arrive(name);
+    bench.run();
+    bench.report("e", { calls: { a: 10, b: 0, c: 10 } });
+    for (const name of ["x", "y", "z"]) bench.arrive(name);
+    const { e: plan } = bench.plan();
+    expect(names(plan?.run)).toEqual(["b", "x", "y"]);
+    expect(names(plan?.keep)).toEqual(["a", "c"]);
+  });
+
+  it("holds at most as many contexts as the engine can have at once", () => {
+    const bench = new Bench({ reserveCallsMax: 2 });
+    bench.join("e", { batchCallsMax: 2, residentCallsMax: 3 });
+    for (const name of ["a", "b", "c", "d"]) bench.arrive(name);
+    const { e: plan } = bench.plan();
+    expect([...names(plan?.run), ...names(plan?.reserve)]).toEqual(["a", "b", "c"]);
+  });
+
+  it("starts no more calls than the agent can hold; those that started go on", () => {
+    const bench = new Bench();
+    bench.join("e", { batchCallsMax: 2, heldCallsMax: 2 });
+    bench.arrive("a");
+    bench.arrive("b");
+    bench.run();
+    bench.report("e", { calls: { a: 10, b: 10 } });
+    bench.arrive("outranks-both");
+    bench.plan();
+    expect(names(bench.plans.get("e")?.run)).toEqual(["a", "b"]);
+    bench.report("e", { calls: { b: 10 }, finished: { a: {} } });
+    expect(names(bench.plan().e?.run)).toEqual(["outranks-both", "b"]);
+  });
+});
+
+describe("an engine that cannot preempt", () => {
+  it("keeps its batch when a call outranks it, and gets no reserve", () => {
+    const bench = new Bench({ reserveCallsMax: 2 });
+    bench.join("e", { preemption: "none" });
+    for (const name of ["a", "b", "c"]) bench.arrive(name);
+    expect(bench.run().e).toMatchObject({ reserve: [] });
+    bench.report("e", { calls: { a: 10, b: 10 } });
+    bench.arrive("new");
+    bench.plan();
+    expect(names(bench.plans.get("e")?.run)).toEqual(["a", "b"]);
+    bench.report("e", { calls: { b: 10 }, finished: { a: {} } });
+    expect(names(bench.plan().e?.run)).toEqual(["b", "c"]);
+  });
+});
+
+describe("while results could not be stored", () => {
+  it("starts nothing new, runs what has started, and starts again when there is room", () => {
+    const bench = new Bench();
+    bench.join("e", { batchCallsMax: 2 });
+    bench.arrive("started");
+    bench.run();
+    bench.report("e", { calls: { started: 10 } });
+    bench.pass(1, false);
+    bench.arrive("new");
+    bench.plan();
+    expect(names(bench.plans.get("e")?.run)).toEqual(["started"]);
+    bench.pass(1, true);
+    expect(names(bench.plan().e?.run)).toEqual(["new", "started"]);
+  });
+
+  it("is heard before this leader leads, too", () => {
+    const bench = new Bench({}, { gathering: true });
+    bench.join("e");
+    bench.pass(1, false);
+    bench.lead();
+    bench.arrive("new");
+    expect(bench.plan().e?.run).toEqual([]);
+  });
+});
+
+describe("a silent engine", () => {
+  it("gets no new call, bound to it before or not, until it is heard again", () => {
+    const bench = new Bench();
+    bench.join("e", { batchCallsMax: 1 });
+    bench.arrive("a");
+    bench.run();
+    bench.arrive("waits-there");
+    bench.suspect("e", true);
+    bench.cancel("a");
+    expect(names(bench.plan().e?.run)).toEqual([]);
+    bench.suspect("e", false);
+    expect(names(bench.plan().e?.run)).toEqual(["waits-there"]);
+  });
+
+  it("is passed over when calls are bound, unless all are silent", () => {
+    const bench = new Bench();
+    bench.join("silent");
+    bench.join("up");
+    bench.suspect("silent", true);
+    for (const name of ["a", "b", "c"]) bench.arrive(name);
+    bench.plan();
+    expect(names(bench.plans.get("up")?.run)).toEqual(["a", "b"]);
+    bench.suspect("up", true);
+    expect(only(bench.arrive("d"), "writeOutcome")).toEqual([]);
+    bench.suspect("silent", false);
+    bench.suspect("up", false);
+    bench.plan();
+    bench.report("up", { finished: { a: {}, b: {} } });
+    bench.plan();
+    expect([...names(bench.plans.get("up")?.run), ...names(bench.plans.get("silent")?.run)].sort()).toEqual(["c", "d"]);
+  });
+});

@@ -1,0 +1,158 @@
+import { describe, expect, it } from "vitest";
+import { Bench, names, only } from "./bench.ts";
+
+function oneEngine(): Bench {
+  const bench = new Bench();
+  bench.join("e");
+  return bench;
+}
+
+describe("a plan", () => {
+  it("tells an agent how to get a call until a report shows that it holds it", () => {
+    const bench = oneEngine();
+    bench.arrive("a");
+    expect(bench.plan().e?.run[0]?.dispatch).toMatchObject({ seq: 1, fence: 0 });
+    bench.arrive("b");
+    expect(bench.plan().e?.run[0]?.dispatch).toBeDefined();
+    bench.report("e", { calls: { a: 0 } });
+    expect(bench.plan().e?.run.map(({ dispatch }) => dispatch !== undefined)).toEqual([false, true]);
+  });
+
+  it("tells it again when the agent has applied it and does not hold the call", () => {
+    const bench = oneEngine();
+    bench.arrive("a");
+    bench.run();
+    bench.report("e", {});
+    expect(bench.plan().e?.run[0]?.dispatch).toMatchObject({ seq: 1 });
+  });
+
+  it("tells it again when the agent had no room for the call when the plan came", () => {
+    const bench = oneEngine();
+    bench.arrive("a");
+    bench.plan();
+    bench.report("e", {});
+    expect(bench.plan().e?.run[0]?.dispatch).toMatchObject({ seq: 1 });
+  });
+
+  it("is sent once: the same lists are no reason for another", () => {
+    const bench = oneEngine();
+    bench.arrive("a");
+    bench.run();
+    bench.report("e", { calls: { a: 1 } });
+    bench.plan();
+    const number = bench.plans.get("e")?.number;
+    bench.report("e", { calls: { a: 2 } });
+    expect(bench.plan()).toEqual({});
+    expect(bench.plans.get("e")?.number).toBe(number);
+  });
+
+  it("is sent again when its agent has not applied it for a while", () => {
+    const bench = oneEngine();
+    bench.arrive("a");
+    const lost = bench.plan().e?.number ?? 0;
+    bench.at = 499;
+    bench.report("e", { planNumber: 0 });
+    expect(bench.plan()).toEqual({});
+    bench.at = 500;
+    bench.report("e", { planNumber: 0 });
+    const again = bench.plan().e;
+    expect(again?.number).toBeGreaterThan(lost);
+    expect(again?.run[0]?.dispatch).toMatchObject({ seq: 1 });
+  });
+
+  it("answers each report of a finished call, so that the agent need not repeat it", () => {
+    const bench = oneEngine();
+    bench.arrive("a");
+    bench.run();
+    bench.report("e", { finished: { a: {} }, number: 10 });
+    expect(bench.plan().e).toMatchObject({ reportSeen: 10, run: [] });
+    bench.report("e", { finished: { a: {} }, number: 11 });
+    expect(bench.plan().e).toMatchObject({ reportSeen: 11, run: [] });
+  });
+
+  it("is asked for once for many changes of one moment", () => {
+    const bench = oneEngine();
+    bench.plan();
+    expect(only(bench.arrive("a"), "wakeAt")).toContainEqual({ kind: "wakeAt", at: 0 });
+    expect(only(bench.arrive("b"), "wakeAt").filter(({ at }) => at === 0)).toEqual([]);
+    expect(names(bench.plan().e?.run)).toEqual(["a", "b"]);
+  });
+
+  it("is not asked for by a call that would not be in it", () => {
+    const bench = oneEngine();
+    for (const name of ["a", "b"]) bench.arrive(name);
+    bench.run();
+    bench.plan();
+    expect(only(bench.arrive("c"), "wakeAt").filter(({ at }) => at === 0)).toEqual([]);
+  });
+});
+
+describe("a result that a newer marker keeps from being written", () => {
+  /** Attempt 1 of `a` has run on e1, which was lost and is back; the marker of attempt 2 is on its way. */
+  function fenced(): Bench {
+    const bench = new Bench();
+    bench.join("e1");
+    bench.arrive("a");
+    bench.run();
+    bench.lose("e1", "silence");
+    bench.join("e1");
+    bench.plan();
+    return bench;
+  }
+
+  it("is neither dropped nor written while nobody knows the fence", () => {
+    const bench = fenced();
+    bench.report("e1", { fenced: ["a"] });
+    expect(bench.plan().e1?.fences).toEqual([]);
+  });
+
+  it("is written behind the marker while nobody was given the later attempt", () => {
+    const bench = fenced();
+    bench.marker("a", 2, 9);
+    bench.report("e1", { fenced: ["a"] });
+    expect(bench.plan().e1).toMatchObject({ fences: [{ call: "t/a", attempt: 1, fence: 9 }], run: [] });
+    bench.report("e1", { fenced: ["a"] });
+    expect(bench.plan().e1?.fences).toEqual([{ call: "t/a", attempt: 1, fence: 9 }]);
+    bench.report("e1", { finished: { a: { serviceMs: 4 } } });
+    expect(bench.knows("a")).toBe(false);
+    expect(bench.program("a")).toMatchObject({ serviceMs: 4 });
+  });
+
+  it("is dropped when the later attempt has been given to an agent", () => {
+    const bench = fenced();
+    bench.marker("a", 2, 9);
+    bench.plan();
+    bench.report("e1", { fenced: ["a"] });
+    expect(bench.plan().e1?.fences).toEqual([{ call: "t/a", attempt: 1, fence: null }]);
+  });
+
+  it("is dropped when the call has ended", () => {
+    const bench = fenced();
+    bench.seen("a", "cancelled");
+    bench.report("e1", { fenced: ["a"] });
+    expect(bench.plan().e1?.fences).toEqual([{ call: "t/a", attempt: 1, fence: null }]);
+  });
+
+  it("runs again elsewhere when its agent is lost before it has written", () => {
+    const bench = fenced();
+    bench.marker("a", 2, 9);
+    bench.report("e1", { fenced: ["a"] });
+    bench.plan();
+    expect(only(bench.lose("e1", "crash"), "writeMarker")).toMatchObject([{ attempt: 3, expect: 9, crashes: 0 }]);
+    bench.marker("a", 3, 11);
+    bench.join("e2");
+    expect(bench.plan().e2?.run).toMatchObject([{ call: "t/a", attempt: 3 }]);
+  });
+
+  it("is kept when the marker is an earlier leader's that this one has not read", () => {
+    const bench = new Bench();
+    bench.join("e");
+    bench.arrive("a");
+    bench.run();
+    const [marker] = only(bench.report("e", { fenced: ["a"] }), "writeMarker");
+    expect(marker).toMatchObject({ call: "t/a", attempt: 2, cause: "take_over" });
+    bench.marker("a", 2, 12);
+    bench.report("e", { fenced: ["a"] });
+    expect(bench.plan().e).toMatchObject({ run: [], fences: [{ call: "t/a", attempt: 1, fence: 12 }] });
+  });
+});

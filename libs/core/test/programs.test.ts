@@ -1,0 +1,139 @@
+import { describe, expect, it } from "vitest";
+import { policies } from "../src/index.ts";
+import { Bench, names, only } from "./bench.ts";
+
+function oneEngine(over: ConstructorParameters<typeof Bench>[0] = {}): Bench {
+  const bench = new Bench(over);
+  bench.join("e");
+  return bench;
+}
+
+describe("the process table", () => {
+  it("adds up service and waiting of ended calls, and saves them", () => {
+    const bench = oneEngine();
+    bench.arrive("a", { program: "p" });
+    bench.arrive("b", { program: "p" });
+    bench.run();
+    expect(bench.program("p")).toMatchObject({ waitingCalls: 0, runningCalls: 2 });
+    bench.at = 9;
+    const commands = bench.report("e", { calls: { b: 1 }, finished: { a: { serviceMs: 7, waitingMs: 2 } } });
+    expect(only(commands, "saveEntry")).toMatchObject([
+      { entry: { program: "t/p", serviceMs: 7, waitingMs: 2, attainedMs: 7, endedCalls: 1, charged: ["t/a"] } },
+    ]);
+    expect(bench.program("p")).toMatchObject({ lastCompletionAt: 9, runningCalls: 1 });
+  });
+
+  it("charges a call once, however often its end is reported", () => {
+    const bench = oneEngine();
+    bench.arrive("a", { program: "p" });
+    bench.run();
+    for (let i = 0; i < 3; i++) bench.report("e", { finished: { a: { serviceMs: 7 } } });
+    bench.arrive("a", { program: "p" });
+    bench.run();
+    bench.report("e", { finished: { a: { serviceMs: 7 } } });
+    expect(bench.program("p")).toMatchObject({ serviceMs: 7, endedCalls: 1 });
+  });
+
+  it("charges nothing for a call whose outcome was there already", () => {
+    const bench = oneEngine();
+    bench.arrive("a", { program: "p" });
+    bench.run();
+    const commands = bench.report("e", { finished: { a: { found: true, serviceMs: 7 } } });
+    expect(only(commands, "ack")).toHaveLength(1);
+    expect(bench.program("p")).toMatchObject({ serviceMs: 0, endedCalls: 0 });
+  });
+
+  it("takes the sum under plas and the longest chain under atlas", () => {
+    for (const [policy, attainedMs] of [
+      [policies.plas, 12],
+      [policies.atlas, 7],
+    ] as const) {
+      const bench = oneEngine({ policy });
+      bench.arrive("left", { program: "p" });
+      bench.arrive("right", { program: "p" });
+      bench.run();
+      bench.report("e", { finished: { left: { serviceMs: 7 }, right: { serviceMs: 5 } } });
+      expect(bench.program("p")).toMatchObject({ serviceMs: 12, attainedMs });
+    }
+  });
+
+  it("forgets the program of a call that named none, and never saves it", () => {
+    const bench = oneEngine();
+    bench.arrive("a", { alone: true });
+    bench.run();
+    const commands = bench.report("e", { finished: { a: { serviceMs: 1 } } });
+    expect(only(commands, "saveEntry")).toEqual([]);
+    expect(bench.program("a")).toBeUndefined();
+    expect(bench.scheduler.counts().programs).toBe(0);
+  });
+
+  it("drops a program that nobody uses, and none that has calls or was used since", () => {
+    const bench = oneEngine({ programIdleMaxMs: 1_000 });
+    bench.arrive("old-call", { program: "old" });
+    bench.arrive("busy-call", { program: "busy" });
+    bench.run();
+    bench.report("e", { calls: { "busy-call": 0 }, finished: { "old-call": {} } });
+    bench.pass(600);
+    bench.arrive("used-call", { program: "used" });
+    bench.pass(400);
+    expect(["old", "busy", "used"].map((name) => bench.program(name) !== undefined)).toEqual([false, true, true]);
+    bench.report("e", { finished: { "busy-call": {} } });
+    bench.pass(1_000);
+    expect(bench.program("busy")).toBeUndefined();
+  });
+
+  it("is started once, and saved", () => {
+    const bench = oneEngine();
+    const start = { kind: "programStarted", at: 5, program: "t/p" as never } as const;
+    expect(only(bench.feed(start), "saveEntry")).toMatchObject([{ entry: { program: "t/p", endedCalls: 0 } }]);
+    expect(bench.feed(start)).toEqual([]);
+  });
+});
+
+describe("a program that ended", () => {
+  it("refuses calls that come later, and lets accepted ones finish", () => {
+    const bench = oneEngine();
+    bench.arrive("running", { program: "p" });
+    bench.run();
+    bench.at = 10;
+    expect(only(bench.end("p"), "saveEntry")).toMatchObject([{ entry: { endedAt: 10 } }]);
+    bench.at = 11;
+    expect(only(bench.arrive("late", { program: "p" }), "writeOutcome")).toMatchObject([
+      { call: "t/late", status: "failed", code: "program_ended" },
+    ]);
+    expect(names(bench.plans.get("e")?.run)).toEqual(["running"]);
+    expect(only(bench.report("e", { finished: { running: {} } }), "ack")).toHaveLength(1);
+  });
+
+  it("takes a call that was accepted before the end and is read after it", () => {
+    const bench = oneEngine();
+    bench.at = 10;
+    bench.end("p");
+    bench.at = 11;
+    bench.arrive("in-time", { program: "p", arrivedAt: 10 });
+    expect(names(bench.plan().e?.run)).toEqual(["in-time"]);
+  });
+
+  it("keeps the time of its first end", () => {
+    const bench = oneEngine();
+    bench.at = 10;
+    bench.end("p");
+    bench.at = 20;
+    bench.end("p");
+    expect(bench.program("p")?.endedAt).toBe(10);
+  });
+
+  it("with cancel ends its waiting calls here and its running ones on their engine", () => {
+    const bench = new Bench();
+    bench.join("e", { batchCallsMax: 1 });
+    bench.arrive("running", { program: "p" });
+    bench.arrive("waiting", { program: "p" });
+    bench.arrive("other");
+    bench.run();
+    expect(only(bench.end("p", true), "writeOutcome")).toMatchObject([{ call: "t/waiting", status: "cancelled" }]);
+    expect(bench.plan().e).toMatchObject({
+      cancel: [{ call: "t/running", cause: "program" }],
+      run: [{ call: "t/other" }],
+    });
+  });
+});
