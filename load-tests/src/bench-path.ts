@@ -104,7 +104,8 @@ async function openLoop(stack: Stack, url: string): Promise<Phase> {
 }
 
 const stop = new AbortController();
-process.once("SIGINT", () => stop.abort());
+// One Ctrl-C can arrive twice, from the terminal and forwarded by a parent.
+process.on("SIGINT", () => stop.abort());
 const args = [...stackArgs, ...sizes];
 say(`starting a stack: ${args.join(" ")}`);
 const stack = await startStack({ args, signal: stop.signal, onProgress: showStatus });

@@ -41,7 +41,8 @@ const sides: Side[] = [first, second].map((policy) => ({
 const programs = demoWorkload({ seed, model, scale });
 
 const stop = new AbortController();
-process.once("SIGINT", () => stop.abort());
+// One Ctrl-C can arrive twice, from the terminal and forwarded by a parent.
+process.on("SIGINT", () => stop.abort());
 say(`The same ${programs.length} programs, first under ${first}, then under ${second}. About a minute each.`);
 const variants = await compare({
   sides,

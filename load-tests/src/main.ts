@@ -22,7 +22,8 @@ async function main(args: readonly string[]): Promise<void> {
     return;
   }
   const stop = new AbortController();
-  process.once("SIGINT", () => stop.abort());
+  // One Ctrl-C can arrive twice, from the terminal and forwarded by a parent.
+  process.on("SIGINT", () => stop.abort());
   const variants = await compare({
     sides: options.sides,
     rounds: options.rounds,

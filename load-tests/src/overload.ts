@@ -44,7 +44,8 @@ const queued = number("queued", values.queued, 100, 1, 100_000);
 const seed = number("seed", values.seed, 1, 0, 2 ** 31);
 
 const stop = new AbortController();
-process.once("SIGINT", () => stop.abort());
+// One Ctrl-C can arrive twice, from the terminal and forwarded by a parent.
+process.on("SIGINT", () => stop.abort());
 const args = [
   "--engine",
   "simulated",

@@ -55,8 +55,11 @@ export class ProcessTable {
   }
 
   restore(saved: SavedEntry): void {
-    const { program, charged, ...past } = saved;
-    this.entries.set(program, { id: program, ...past, threads: new Set(), charged: [...charged], alone: false });
+    const { serviceMs, waitingMs, attainedMs, endedCalls, endedAt, pin, lastCompletionAt } = saved;
+    const entry = emptyEntry(saved.program, saved.lastArrivalAt);
+    Object.assign(entry, { serviceMs, waitingMs, attainedMs, endedCalls, endedAt, pin, lastCompletionAt });
+    entry.charged = [...saved.charged];
+    this.entries.set(saved.program, entry);
   }
 
   /** Forgets the program of a call that named none. */
@@ -96,8 +99,21 @@ export class ProcessTable {
 }
 
 export function saved(entry: ProgramEntry): SavedEntry {
-  const { id, threads: _threads, alone: _alone, charged, ...past } = entry;
-  return { program: id, ...past, charged: [...charged] };
+  const { id: program, serviceMs, waitingMs, attainedMs, endedCalls, endedAt, pin } = entry;
+  const { lastArrivalAt, lastCompletionAt, charged } = entry;
+  // Always in this order, whatever the entry was restored from (S6).
+  return {
+    program,
+    serviceMs,
+    waitingMs,
+    attainedMs,
+    endedCalls,
+    endedAt,
+    pin,
+    lastArrivalAt,
+    lastCompletionAt,
+    charged: [...charged],
+  };
 }
 
 function lastUse(entry: ProgramEntry): Millis {

@@ -8,7 +8,7 @@ import { verifyCommand } from "./suites/verify.ts";
 import { exitCodeOf, UsageError } from "./usage.ts";
 
 const ROOT = dirname(dirname(dirname(dirname(fileURLToPath(import.meta.url)))));
-const COMMANDS = ["start", "test", "verify", "keys"];
+const COMMANDS = ["start", "test", "verify", "keys", "run"];
 
 process.exitCode = await main().catch(exitCodeOf);
 // The channel to `scripts/start.mjs` would keep this process alive.
@@ -28,7 +28,18 @@ async function main(): Promise<number> {
       return verifyCommand({ env, root: ROOT });
     case "keys":
       return keysCommand(args, join(ROOT, ".data"), cwd, (text) => process.stdout.write(text));
+    case "run":
+      return runScript(args);
     default:
       throw new UsageError(`"${command ?? ""}" is none of ${COMMANDS.join(", ")}`);
   }
+}
+
+/** Runs a script of the repository as if it had been started by itself, on Node 24 and with everything installed. */
+async function runScript([script, ...args]: string[]): Promise<number> {
+  if (script === undefined) throw new UsageError("run needs the path of a script");
+  const path = join(ROOT, script);
+  process.argv = [process.execPath, path, ...args];
+  await import(path);
+  return Number(process.exitCode ?? 0);
 }

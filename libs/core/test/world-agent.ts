@@ -1,0 +1,125 @@
+/** An agent of the small world: it holds calls, steps them, writes their outcomes under its fence, and reports. */
+import type { EngineCapacity, EnginePlan, EngineReport, FinishedCall, TerminalStatus } from "../src/index.ts";
+import { callId, engineId } from "../src/index.ts";
+import type { World } from "./world.ts";
+
+interface Held {
+  attempt: number;
+  fence: number;
+  serviceMs: number;
+  stage: "running" | "fenced";
+  status: TerminalStatus;
+}
+
+export class WorldAgent {
+  readonly id: string;
+  readonly capacity: EngineCapacity;
+  incarnation: string;
+  readonly held = new Map<string, Held>();
+  epoch = 0;
+  plan: EnginePlan | undefined;
+  planEpoch = 0;
+  private readonly world: World;
+  private finished = new Map<string, FinishedCall & { report: number }>();
+  private reportNumber = 0;
+
+  constructor(world: World, id: string, incarnation: string, capacity: EngineCapacity) {
+    this.world = world;
+    this.id = id;
+    this.incarnation = incarnation;
+    this.capacity = capacity;
+  }
+
+  receive(plan: EnginePlan, epoch: number): void {
+    if (plan.incarnation !== this.incarnation || epoch < this.epoch) return;
+    if (this.plan && epoch === this.planEpoch && plan.number <= this.plan.number) return;
+    this.plan = plan;
+    this.planEpoch = epoch;
+    this.epoch = epoch;
+    for (const [key, entry] of this.finished) if (entry.report <= plan.reportSeen) this.finished.delete(key);
+    for (const { call, attempt } of plan.cancel) {
+      const held = this.held.get(call);
+      if (held?.attempt === attempt && held.stage === "running") this.end(call, held, "cancelled");
+    }
+    for (const { call, attempt, fence } of plan.fences) {
+      const held = this.held.get(call);
+      if (held?.attempt !== attempt || held.stage !== "fenced") continue;
+      if (fence === null) this.held.delete(call);
+      else {
+        held.fence = fence;
+        this.end(call, held, held.status);
+      }
+    }
+    const entries = [...plan.run, ...plan.reserve, ...plan.keep];
+    for (const [call, held] of this.held) {
+      const isNamed = entries.some((entry) => entry.call === call && entry.attempt === held.attempt);
+      if (held.stage === "running" && !isNamed) this.held.delete(call);
+    }
+    for (const { call, attempt, dispatch } of entries) {
+      if (!dispatch || this.held.has(call) || this.held.size >= this.capacity.heldCallsMax) continue;
+      if (this.finished.has(`${call}#${attempt}`)) continue;
+      const held: Held = { attempt, fence: dispatch.fence, serviceMs: 0, stage: "running", status: "completed" };
+      this.held.set(call, held);
+      // A redelivery is found ended and not run again.
+      if (this.world.records.get(call)?.kind === "terminal") this.end(call, held, "completed");
+    }
+  }
+
+  /** One step of the batch: `ms` of service for each call in it. */
+  step(ms: number): void {
+    const batch = [...(this.plan?.run ?? []), ...(this.plan?.reserve ?? [])]
+      .filter(({ call, attempt }) => {
+        const held = this.held.get(call);
+        return held?.attempt === attempt && held.stage === "running";
+      })
+      .slice(0, this.capacity.batchCallsMax);
+    for (const { call } of batch) {
+      const held = this.held.get(call);
+      if (!held) continue;
+      held.serviceMs += ms;
+      if (held.serviceMs >= this.world.needOf(call)) this.end(call, held, "completed");
+    }
+  }
+
+  /** S4: the record decides, not this agent. */
+  private end(call: string, held: Held, status: TerminalStatus): void {
+    held.status = status;
+    const result = this.world.writeTerminal(call, held.fence);
+    if (result === "fenced") {
+      held.stage = "fenced";
+      return;
+    }
+    this.held.delete(call);
+    this.finished.set(`${call}#${held.attempt}`, {
+      call: callId(call),
+      attempt: held.attempt,
+      status,
+      found: result === "ended",
+      serviceMs: held.serviceMs,
+      waitingMs: 0,
+      report: this.reportNumber + 1,
+    });
+  }
+
+  report(): { report: EngineReport; planEpoch: number } {
+    const calls = [...this.held].filter(([, held]) => held.stage === "running");
+    const fenced = [...this.held].filter(([, held]) => held.stage === "fenced");
+    return {
+      planEpoch: this.planEpoch,
+      report: {
+        engine: engineId(this.id),
+        incarnation: this.incarnation,
+        number: ++this.reportNumber,
+        planNumber: this.plan?.number ?? 0,
+        calls: calls.map(([call, { attempt, serviceMs }]) => ({
+          call: callId(call),
+          attempt,
+          serviceMs,
+          contextTokens: this.world.tokensOf(call) + serviceMs,
+        })),
+        finished: [...this.finished.values()],
+        fenced: fenced.map(([call, { attempt }]) => ({ call: callId(call), attempt })),
+      },
+    };
+  }
+}
