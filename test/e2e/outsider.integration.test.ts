@@ -159,6 +159,21 @@ describe.skipIf(natsPy === undefined)("a NATS client of another language", () =>
     expect(await outsider.unread(first)).toBe(0);
   });
 
+  test("who publishes one id many times at once gets one answer", async () => {
+    const callId = newCallId();
+    const inbox = await outsider.listen();
+    const before = (await observer.report(ENGINE)).counters.tokens;
+    const acks = await Promise.all(
+      Array.from({ length: 20 }, () => publish(callId, bodyOf(50), { "Autellix-Reply": inbox })),
+    );
+    expect(acks.filter(({ seq, error }) => seq && !error)).toHaveLength(1);
+    const answer = await outsider.read(inbox);
+    expect(answer.at(-1)?.headers["Autellix-End"]).toBe("completed");
+    expect((await observer.report(ENGINE)).counters.tokens - before).toBe(50);
+    expect(await outsider.unread(inbox)).toBe(0);
+    await expectNothingQueued();
+  });
+
   test("cancels a waiting and a running call", async () => {
     const blockers = await occupy();
     const waiting = newCallId();
@@ -238,7 +253,8 @@ describe.skipIf(natsPy === undefined)("bad input on NATS", () => {
     ["neither msgpack nor JSON", Buffer.from([0xc1, 0xff, 0x00]), {}, "invalid_json"],
     ["JSON cut short", '{"messages":[{"role":"us', {}, "invalid_json"],
     ["900 KB of garbage", garbage, {}, "invalid_json"],
-    ["a number", Buffer.from([0x07]), {}, "invalid_request"],
+    ["a number", "7", {}, "invalid_request"],
+    ["a msgpack number", Buffer.from([0x07]), {}, "invalid_json"],
     ["a list", "[1,2]", {}, "invalid_request"],
     ["deep nesting", `${'{"messages":'.repeat(20_000)}1${"}".repeat(20_000)}`, {}, "invalid_request"],
     ["no messages", {}, {}, "invalid_request"],
@@ -262,6 +278,7 @@ describe.skipIf(natsPy === undefined)("bad input on NATS", () => {
     ["parents that are none", hello, { "Autellix-Parent-Call-Ids": "a.b,*" }, "invalid_request"],
     ["a huge program id", hello, { "Autellix-Program-Id": "p".repeat(5_000) }, "invalid_request"],
     ["a huge thread id", hello, { "Autellix-Thread-Id": "t".repeat(5_000) }, "invalid_request"],
+    ["a huge body name", "", { "Autellix-Body-Object": "b".repeat(60_000) }, "invalid_request"],
     ["a body that is not in the store", "", { "Autellix-Body-Object": "nowhere" }, "result_expired"],
   ];
 

@@ -181,15 +181,17 @@ function answerFenced(
     engine.fences.push({ ...fenced, fence: call.fence });
     return;
   }
-  if (call?.stage === "queued" && call.planned && call.engine === engine && call.attempt === fenced.attempt) {
-    // A leader before this one wrote a marker that nobody here has read: only a marker of our own gives a fence.
+  const isOwn = call?.planned === true && call.engine === engine && call.attempt === fenced.attempt;
+  if (call?.stage === "queued" && (call.mayHaveRun || isOwn)) {
+    // An earlier leader's marker is in the way, and only one of our own gives a fence. Not when the call's turn comes,
+    // but now: unwritten results take room on the agent, which could keep the calls before this one from starting.
+    call.attempt = Math.max(call.attempt, fenced.attempt);
     nextAttempt(state, call, "take_over", at);
     state.wantPlan(engine);
     return;
   }
-  if (call?.stage !== "queued" || call.planned || call.mayHaveRun || call.attempt <= fenced.attempt) {
-    const undecided = call?.stage === "marking" || call?.mayHaveRun === true;
-    if (!undecided) engine.fences.push({ ...fenced, fence: null });
+  if (call?.stage !== "queued" || call.planned || call.attempt <= fenced.attempt) {
+    if (call?.stage !== "marking") engine.fences.push({ ...fenced, fence: null });
     return;
   }
   state.unqueue(call);

@@ -7,6 +7,17 @@ function oneEngine(): Bench {
   return bench;
 }
 
+describe("a call that comes twice from the queue", () => {
+  it("is one call, and is acked under its last sequence", () => {
+    const bench = oneEngine();
+    bench.arrive("a");
+    bench.run();
+    expect(bench.arrive("a")).toEqual([]);
+    expect(bench.scheduler.counts()).toEqual({ queued: 1, running: 1, programs: 1 });
+    expect(only(bench.report("e", { finished: { a: {} } }), "ack")).toEqual([{ kind: "ack", call: "t/a", seq: 2 }]);
+  });
+});
+
 describe("a plan", () => {
   it("tells an agent how to get a call until a report shows that it holds it", () => {
     const bench = oneEngine();

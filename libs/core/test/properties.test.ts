@@ -6,8 +6,8 @@ import { checkHolders, checkReplay } from "./checkers.ts";
 import { coreConfig, runPrograms, type TestProgram } from "./drive.ts";
 import { World } from "./world.ts";
 
-const RUNS = 150;
-const ACTIONS_MAX = 150;
+const RUNS = 600;
+const ACTIONS_MAX = 300;
 
 const capacityArbitrary = fc.record<EngineCapacity>({
   batchCallsMax: fc.integer({ min: 1, max: 3 }),
@@ -29,14 +29,14 @@ const configArbitrary: fc.Arbitrary<CoreConfig> = fc
 
 const weights = {
   arrive: 8,
-  cancel: 1,
+  cancel: 3,
   endProgram: 1,
   plan: 8,
   step: 8,
   report: 8,
   deliver: 20,
   repeat: 2,
-  lose: 2,
+  lose: 4,
   pass: 4,
   start: 3,
   crash: 1,
@@ -116,7 +116,7 @@ it("loses no call, runs none twice at once and never overfills an engine, whatev
   const property = fc.property(
     configArbitrary,
     capacityArbitrary,
-    fc.array(actionArbitrary, { minLength: 20, maxLength: ACTIONS_MAX }),
+    fc.array(actionArbitrary, { minLength: 20, maxLength: ACTIONS_MAX, size: "max" }),
     (config, capacity, actions) => {
       const world = new World(config);
       world.startAgent("e0", capacity);

@@ -119,6 +119,20 @@ describe("a new leader", () => {
     expect(names(bench.plan().e?.run)).toEqual(["c0", "c1"]);
   });
 
+  it("does not wait for its turn to write the marker of a call whose result an agent holds unwritten", () => {
+    const bench = gathering(1);
+    bench.arrive("first", { record: { kind: "marker", seq: 4, attempt: 2, crashes: 0 } });
+    bench.arrive("fenced", { record: { kind: "marker", seq: 5, attempt: 2, crashes: 0 } });
+    bench.lead();
+    bench.plan();
+    expect(only(bench.report("e", { fenced: ["fenced"] }), "writeMarker")).toMatchObject([
+      { call: "t/fenced", attempt: 3, expect: 5 },
+    ]);
+    bench.marker("fenced", 3, 9);
+    bench.report("e", { fenced: ["fenced"] });
+    expect(bench.plan().e?.fences).toEqual([{ call: "t/fenced", attempt: 1, fence: 9 }]);
+  });
+
   it("runs a call that it read first itself without a marker", () => {
     const bench = gathering();
     bench.lead();

@@ -18,11 +18,15 @@ export function encode(value: unknown, encoding: Encoding = "msgpack"): Uint8Arr
   return encoding === "msgpack" ? packr.pack(value) : Buffer.from(JSON.stringify(value), "utf8");
 }
 
-/** The encoding of a message by its first byte that is no white space. */
+/**
+ * The encoding of a message by its first byte that is no white space: msgpack when a map or an array begins there. Else
+ * it is no message of ours, and who sent it is told so in JSON: a "7" would be valid msgpack, but a person typed it.
+ */
 export function encodingOf(bytes: Uint8Array): Encoding {
   for (const byte of bytes) {
     if (byte === 0x20 || byte === 0x09 || byte === 0x0a || byte === 0x0d) continue;
-    return byte === 0x7b || byte === 0x5b ? "json" : "msgpack";
+    const isMapOrArray = (byte >= 0x80 && byte <= 0x9f) || (byte >= 0xdc && byte <= 0xdf);
+    return isMapOrArray ? "msgpack" : "json";
   }
   return "json";
 }

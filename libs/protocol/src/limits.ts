@@ -30,4 +30,6 @@ export const ATTEMPTS_CRASHED_MAX = 3;
 export const ORPHAN_GRACE_MS = 10_000;
 /** Time for which a cancel of an unknown id is remembered: it can overtake its call. */
 export const CANCEL_MEMORY_MS = 60_000;
+/** Parent calls that a call may name: a join of more branches names the ones that ended last. */
+export const PARENT_CALLS_MAX = 64;
 export const DEFAULT_TENANT = "default";

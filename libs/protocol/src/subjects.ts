@@ -29,7 +29,6 @@ export const subjects = {
   controlOfPool: (pool: string) => `autellix.pools.${pool}.control.*`,
   status: (pool: string) => `autellix.pools.${pool}.status`,
   statusOfAll: "autellix.pools.*.status",
-  events: (pool: string) => `autellix.pools.${pool}.events`,
   /** Token messages, ends and questions for one run of one frontend. */
   tokens: (frontend: string) => `autellix.tokens.${frontend}`,
 } as const;

@@ -47,6 +47,13 @@ describe("a message", () => {
     );
   });
 
+  it("that is no map and no array is JSON, as whoever typed it meant", () => {
+    expect(encodingOf(utf8("7"))).toBe("json");
+    expect(decode(utf8("7"))).toBe(7);
+    expect(decode(utf8('"seven"'))).toBe("seven");
+    expect(() => decode(bytes(7))).toThrow(invalid);
+  });
+
   it("may be JSON behind any white space", () => {
     expect(decode(utf8(' \t\r\n{"a":1}\n'))).toEqual({ a: 1 });
     expect(decode(utf8(" [1, 2]"))).toEqual([1, 2]);
@@ -68,8 +75,8 @@ describe("a message", () => {
   it("is not changed by what other messages held", () => {
     const sent = encode({ n: 0x41 });
     // A record definition of msgpackr's own dialect, for id 0x41.
-    const hostile = bytes(0xd4, 0x72, 0x41, 0x91, 0xa1, 0x61, 0x05);
-    expect(decode(hostile)).toEqual({ a: 5 });
+    const hostile = bytes(0x91, 0xd4, 0x72, 0x41, 0x91, 0xa1, 0x61, 0x05);
+    expect(decode(hostile)).toEqual([{ a: 5 }]);
     expect(decode(sent)).toEqual({ n: 0x41 });
   });
 });

@@ -99,7 +99,7 @@ async function revokeKeys(path: string, tenant: string, print: (text: string) =>
   if (kept.length === keys.length) throw new ReadableError(`${path} has no key of tenant ${tenant}`);
   await writeKeys(path, { keys: kept });
   print(
-    `${keys.length - kept.length} keys of tenant ${tenant} are revoked; frontends that run refuse them after a restart.\n`,
+    `${keys.length - kept.length} keys of tenant ${tenant} are revoked; frontends that run refuse them within a second or two.\n`,
   );
 }
 

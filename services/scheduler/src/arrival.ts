@@ -10,15 +10,16 @@ import {
   isName,
   isProgramId,
   isValidAddress,
+  PARENT_CALLS_MAX,
   parseReply,
 } from "@autellix/protocol";
 import type { CallMessage } from "./events.ts";
 
-/** Parent calls that a call may name. */
-export const PARENT_CALLS_MAX = 64;
 /** A larger count than any model's context is no estimate but an error. */
 const PROMPT_TOKENS_MAX = 100_000_000;
 const TRACE_LENGTH_MAX = 128;
+/** Names that `putBody` makes have 36 characters. A plan carries one per call and must stay below the payload limit. */
+const BODY_OBJECT_LENGTH_MAX = 256;
 
 /** What the machine keeps of a call beside the core: how to name it to an agent and whom to tell its end. */
 export interface KnownCall {
@@ -42,7 +43,9 @@ export function readArrival(message: CallMessage, lifetimeMaxMs: number): Arriva
   const { address, field } = message;
   const replyField = field(headers.reply);
   const reply = replyField === "" ? undefined : replyField;
-  const program = field(headers.program) || address.callId;
+  const named = field(headers.program) || address.callId;
+  // The record of a refused call must not carry what it was refused for.
+  const program = isProgramId(named) ? named : address.callId;
   const known: KnownCall = {
     address,
     seq: message.seq,
@@ -60,7 +63,7 @@ export function readArrival(message: CallMessage, lifetimeMaxMs: number): Arriva
     return refuse("bad_call_id", "call id and tenant may only have A-Z a-z 0-9 _ - and 64 characters");
   if (reply !== known.reply) return refuse("bad_reply_subject", `${headers.reply} must be an inbox (_INBOX.…)`);
   // Plans carry these: one that an agent cannot accept would cost all of its plan.
-  const bad = firstBad(known);
+  const bad = named === program ? firstBad(known) : headers.program;
   if (bad) return refuse("invalid_request", `${bad} is too long, or holds control characters or outer spaces`);
   const deadlineMs = readCount(field(headers.deadlineMs), lifetimeMaxMs);
   if (deadlineMs === "bad" || deadlineMs === 0)
@@ -93,9 +96,9 @@ export function readArrival(message: CallMessage, lifetimeMaxMs: number): Arriva
 }
 
 function firstBad(known: KnownCall): string | undefined {
-  if (!isProgramId(known.program)) return headers.program;
   if (known.thread !== undefined && !isProgramId(known.thread)) return headers.thread;
   if ((known.trace?.length ?? 0) > TRACE_LENGTH_MAX) return headers.trace;
+  if ((known.bodyObject?.length ?? 0) > BODY_OBJECT_LENGTH_MAX) return headers.bodyObject;
   return undefined;
 }
 

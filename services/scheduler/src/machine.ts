@@ -17,7 +17,15 @@ import {
   policies,
   Scheduler,
 } from "@autellix/core";
-import { type CallKey, type Control, callKey, type EngineInfo, type Exit, type Report } from "@autellix/protocol";
+import {
+  type CallKey,
+  type Control,
+  callKey,
+  type EngineInfo,
+  type Exit,
+  type Report,
+  subjects,
+} from "@autellix/protocol";
 import { type KnownCall, readArrival } from "./arrival.ts";
 import { ControlDesk } from "./control.ts";
 import type { CallMessage, Effect, Event, MachineConfig, TakeOver } from "./events.ts";
@@ -221,7 +229,7 @@ export class SchedulerMachine {
     if (last !== undefined && at - last < ORPHAN_SWEEP_MS) return;
     this.orphanedAt.set(frontend, at);
     for (const [old, sweptAt] of this.orphanedAt) if (at - sweptAt >= ORPHAN_SWEEP_MS) this.orphanedAt.delete(old);
-    const reply = `autellix.tokens.${frontend}`;
+    const reply = subjects.tokens(frontend);
     for (const [key, call] of this.calls) {
       if (call.reply === reply) this.feed({ kind: "callCancelled", at, call: callId(key), cause: "orphan" });
     }

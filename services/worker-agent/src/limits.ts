@@ -20,6 +20,9 @@ export const REPORT_IDLE_MS = 500;
 /** Reports are coalesced: what happens within this time goes into one. */
 export const REPORT_GAP_MS_MIN = 2;
 
+/** Tokens of steps within this time share a message. Far below what a reader can tell, and below a real engine's step. */
+export const TOKENS_GAP_MS_MIN = 2;
+
 /** Ends that no plan has confirmed. Above it nothing is taken on: a report must stay below the payload limit. */
 export const FINISHED_CALLS_MAX = 1_000;
 

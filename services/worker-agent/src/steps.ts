@@ -1,13 +1,5 @@
 /** One step after another: which calls it advances, and where its tokens go. */
-import {
-  type ChatChunk,
-  completionId,
-  type ErrorCode,
-  type FinishReason,
-  type FrontendMessage,
-  subjects,
-  type TokenItem,
-} from "@autellix/protocol";
+import { type ChatChunk, completionId, type ErrorCode, type FinishReason, type TokenItem } from "@autellix/protocol";
 import { chooseBatch } from "./batch.ts";
 import type { Endings } from "./endings.ts";
 import type { Happening, SteppedCall } from "./events.ts";
@@ -15,6 +7,7 @@ import type { HeldCall } from "./held-call.ts";
 import type { Plans } from "./plans.ts";
 import type { Reports } from "./reports.ts";
 import type { AgentState } from "./state.ts";
+import { TokenOutbox } from "./token-outbox.ts";
 
 type Stepped = Extract<Happening, { kind: "stepped" }>;
 
@@ -23,12 +16,14 @@ export class Steps {
   readonly #plans: Plans;
   readonly #reports: Reports;
   readonly #endings: Endings;
+  readonly #outbox: TokenOutbox;
 
   constructor(state: AgentState, parts: { plans: Plans; reports: Reports; endings: Endings }) {
     this.#state = state;
     this.#plans = parts.plans;
     this.#reports = parts.reports;
     this.#endings = parts.endings;
+    this.#outbox = new TokenOutbox(state);
   }
 
   /** Begins the next step, when none is under way and there is something to advance. @returns whether one is. */
@@ -51,7 +46,6 @@ export class Steps {
 
   stepped({ durationMs, calls, counters }: Stepped): void {
     this.#state.stepping = false;
-    const items = new Map<string, TokenItem[]>();
     const ended: { call: HeldCall; finish?: FinishReason; error?: { code: ErrorCode; message: string } }[] = [];
     for (const result of calls) {
       const call = this.#state.held.get(result.id);
@@ -60,15 +54,11 @@ export class Steps {
       call.serviceMs += durationMs;
       call.contextTokens = result.contextTokens;
       call.completionTokens = result.completionTokens;
-      if (result.tokens > 0 || result.text !== "") this.#tokens(call, result, items);
+      if (result.tokens > 0 || result.text !== "") this.#tokens(call, result);
       if (result.error) ended.push({ call, error: result.error });
       else if (result.finish) ended.push({ call, finish: result.finish });
     }
-    for (const [frontend, list] of items) {
-      const { setup, epoch } = this.#state;
-      const message: FrontendMessage = { kind: "tokens", engine: setup.engine, epoch, items: list };
-      this.#state.emit({ kind: "send", subject: subjects.tokens(frontend), message });
-    }
+    this.#outbox.afterStep(ended.length > 0);
     for (const { call, finish, error } of ended) {
       if (finish) this.#endings.end(call, { status: "completed", finish });
       else if (error) this.#endings.end(call, { status: "failed", error });
@@ -76,7 +66,7 @@ export class Steps {
     this.#reports.afterStep(counters);
   }
 
-  #tokens(call: HeldCall, { tokens, text, ids }: SteppedCall, items: Map<string, TokenItem[]>): void {
+  #tokens(call: HeldCall, { tokens, text, ids }: SteppedCall): void {
     const index = call.tokens.count;
     call.tokens.add(tokens, text, ids);
     if (call.reply === undefined) return;
@@ -87,9 +77,7 @@ export class Steps {
     }
     const item: TokenItem = { call: call.key, attempt: call.attempt, index, count: tokens, text };
     if (call.tokens.hasIds) item.ids = [...ids];
-    const list = items.get(call.reply.frontend);
-    if (list) list.push(item);
-    else items.set(call.reply.frontend, [item]);
+    this.#outbox.add(call.reply.frontend, item);
   }
 
   #chunk(call: HeldCall, text: string): ChatChunk {

@@ -16,6 +16,9 @@ const CODES_OF_STATUS: Record<number, ErrorCode> = {
   415: "unsupported_media_type",
 };
 
+/** Foreign messages may quote what was sent, all of it: longer ones are not passed on. */
+const FOREIGN_MESSAGE_CHARS_MAX = 200;
+
 /** @returns undefined when the error is none that a client can cause. */
 export function failureOf(error: unknown): Failure | undefined {
   if (error instanceof AutellixError) return { code: error.code, message: error.message, param: error.param };
@@ -23,7 +26,8 @@ export function failureOf(error: unknown): Failure | undefined {
   if (typeof statusCode !== "number" || statusCode < 400 || statusCode > 499) return undefined;
   const known = CODES_OF_STATUS[statusCode];
   if (known) return { code: known, message: errorTable[known].meaning };
-  return { code: "invalid_request", message: typeof message === "string" ? message : "the request is malformed" };
+  const isShort = typeof message === "string" && message.length <= FOREIGN_MESSAGE_CHARS_MAX;
+  return { code: "invalid_request", message: isShort ? message : "the request is malformed" };
 }
 
 export interface RenderedError {

@@ -9,13 +9,12 @@ import {
   headers as fields,
   isName,
   NAME_LENGTH_MAX,
+  PARENT_CALLS_MAX,
   PROGRAM_ID_LENGTH_MAX,
   parseChat,
 } from "@autellix/protocol";
 import type { Submission } from "../events.ts";
 
-/** Calls that one call may name as its parents; with all ids at their longest they still fit a NATS header. */
-const PARENTS_MAX = 100;
 const COMPLETION_PREFIX = "chatcmpl-";
 /** W3C trace context; anything else is not passed on. */
 const TRACEPARENT = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/;
@@ -129,8 +128,8 @@ function parentsOf(headers: IncomingHttpHeaders): string[] {
       ? []
       : [callId.startsWith(COMPLETION_PREFIX) ? callId.slice(COMPLETION_PREFIX.length) : callId];
   });
-  if (ids.length > PARENTS_MAX) {
-    throw new AutellixError("invalid_request", `${param}: must name at most ${PARENTS_MAX} calls`, { param });
+  if (ids.length > PARENT_CALLS_MAX) {
+    throw new AutellixError("invalid_request", `${param}: must name at most ${PARENT_CALLS_MAX} calls`, { param });
   }
   if (!ids.every(isName)) {
     const message = `${param}: must be call ids of A-Z a-z 0-9 _ - and at most ${NAME_LENGTH_MAX} characters`;

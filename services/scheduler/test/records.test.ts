@@ -1,0 +1,88 @@
+import { encode, type RecordHead } from "@autellix/protocol";
+import { describe, expect, it } from "vitest";
+import type { RecordWrite } from "../src/events.ts";
+import { parseSaved } from "../src/take-over.ts";
+import { frontendReply, MachineBench, of, writes } from "./bench.ts";
+
+/** A call whose engine has left: its marker is on the way. */
+function marking(): { bench: MachineBench; write: RecordWrite } {
+  const bench = MachineBench.leading();
+  bench.join("e1");
+  bench.call("c", frontendReply);
+  const [write] = writes(bench.agent({ kind: "exit", pool: "p", engine: "e1", incarnation: "i1" }));
+  if (!write) throw new Error("no marker is written");
+  return { bench, write };
+}
+
+const completed: RecordHead = {
+  kind: "outcome",
+  status: "completed",
+  code: undefined,
+  attempt: 1,
+  epoch: 7,
+  engine: "e1",
+};
+
+describe("a record on its way", () => {
+  it("that is refused because the call has ended: acked, and who waits is told its end", () => {
+    const { bench, write } = marking();
+    expect(bench.react({ kind: "wrote", write, result: { kind: "refused" } })).toEqual([{ kind: "read", write }]);
+    const body = encode({ call_id: "c", program_id: "c", status: "completed" });
+    const record = { seq: 9, head: completed, body };
+    const effects = bench.react({ kind: "read", write, result: { kind: "found", record } });
+    expect(of(effects, "ack")).toMatchObject([{ seq: 1 }]);
+    expect(of(effects, "sendEnd")).toMatchObject([
+      { reply: "autellix.tokens.f1", status: "completed", body: { call_id: "c" } },
+    ]);
+  });
+
+  it("sends an end without a body when nobody can read the record's", () => {
+    const { bench, write } = marking();
+    const record = { seq: 9, head: completed, body: new Uint8Array([0xc1]) };
+    const effects = bench.react({ kind: "read", write, result: { kind: "found", record } });
+    expect(of(effects, "sendEnd")).toMatchObject([{ body: undefined }]);
+  });
+
+  it("is asked about later when nobody answers, and nothing is decided meanwhile", () => {
+    const { bench, write } = marking();
+    bench.react({ kind: "wrote", write, result: { kind: "unknown" } });
+    expect(bench.react({ kind: "read", write, result: { kind: "unknown" } })).toEqual([]);
+    const retry = bench.later.at(-1);
+    expect(retry?.ms).toBeGreaterThan(0);
+    if (retry) expect(bench.react(retry.event)).toEqual([{ kind: "read", write }]);
+  });
+
+  it("is written again behind what is on the subject", () => {
+    const { bench, write } = marking();
+    const effects = bench.react({ kind: "read", write, result: { kind: "none", seq: 44 } });
+    expect(effects).toEqual([{ kind: "write", write: { ...write, expect: 44 } }]);
+  });
+});
+
+describe("a saved entry", () => {
+  const entry = {
+    program: "default/x",
+    serviceMs: 1,
+    waitingMs: 2,
+    attainedMs: 3,
+    endedCalls: 4,
+    endedAt: undefined,
+    pin: undefined,
+    lastArrivalAt: 5,
+    lastCompletionAt: undefined,
+    charged: ["default/c"],
+  };
+
+  it("comes back as it was stored", () => {
+    expect(parseSaved(encode(entry))).toEqual(entry);
+    expect(parseSaved(encode({ ...entry, endedAt: 6, pin: "e1" }))).toMatchObject({ endedAt: 6, pin: "e1" });
+  });
+
+  it.each([
+    ["no bytes", new Uint8Array()],
+    ["bytes that are neither msgpack nor JSON", new Uint8Array([0xc1, 0xff])],
+    ["another shape", encode({ program: 7 })],
+  ])("of %s is dropped: it must not keep a leader from leading", (_name, bytes) => {
+    expect(parseSaved(bytes)).toBeUndefined();
+  });
+});

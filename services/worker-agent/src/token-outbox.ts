@@ -1,0 +1,55 @@
+/**
+ * Tokens on their way to frontends: one message per frontend and step. Steps that are faster than `TOKENS_GAP_MS_MIN`
+ * share one: each message costs a system call here and one there, and nobody reads a thousand chunks a second.
+ */
+import { type FrontendMessage, subjects, type TokenItem } from "@autellix/protocol";
+import { TOKENS_GAP_MS_MIN } from "./limits.ts";
+import type { AgentState } from "./state.ts";
+
+const TIMER = "tokens";
+
+export class TokenOutbox {
+  readonly #state: AgentState;
+  readonly #pending = new Map<string, TokenItem[]>();
+  #sentAtMs = Number.NEGATIVE_INFINITY;
+
+  constructor(state: AgentState) {
+    this.#state = state;
+  }
+
+  add(frontend: string, item: TokenItem): void {
+    const items = this.#pending.get(frontend);
+    if (!items) this.#pending.set(frontend, [item]);
+    else if (!joined(items, item)) items.push(item);
+  }
+
+  /** @param now at once: a call of the step has ended, and its end must not overtake its tokens. */
+  afterStep(now: boolean): void {
+    if (this.#pending.size === 0) return;
+    const dueMs = this.#sentAtMs + TOKENS_GAP_MS_MIN;
+    if (now || dueMs <= this.#state.nowMs) this.#send();
+    else if (!this.#state.timers.has(TIMER)) this.#state.timers.set(TIMER, dueMs, () => this.#send());
+  }
+
+  #send(): void {
+    const { setup, epoch, timers, nowMs } = this.#state;
+    timers.clear(TIMER);
+    this.#sentAtMs = nowMs;
+    for (const [frontend, items] of this.#pending) {
+      const message: FrontendMessage = { kind: "tokens", engine: setup.engine, epoch, items };
+      this.#state.emit({ kind: "send", subject: subjects.tokens(frontend), message });
+    }
+    this.#pending.clear();
+  }
+}
+
+/** Appends to the call's item of an earlier step. @returns false when there is none that it continues. */
+function joined(items: TokenItem[], { call, attempt, index, count, text, ids }: TokenItem): boolean {
+  const last = items.findLast((item) => item.call === call);
+  if (!last || last.attempt !== attempt || last.index + last.count !== index) return false;
+  if ((last.ids === undefined) !== (ids === undefined)) return false;
+  last.count += count;
+  last.text += text;
+  if (ids) last.ids?.push(...ids);
+  return true;
+}
