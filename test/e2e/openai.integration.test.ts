@@ -9,6 +9,7 @@ type Params = Omit<OpenAI.ChatCompletionCreateParamsNonStreaming, "model" | "str
 const trained = cachedDefaultModel();
 const QUESTION: OpenAI.ChatCompletionMessageParam[] = [{ role: "user", content: "What is the capital of France?" }];
 const POOL = "tiny";
+const SETTLE = { timeout: 20_000, interval: 20 };
 
 let stack: TestStack;
 /** One per frontend. */
@@ -26,6 +27,10 @@ beforeAll(async () => {
 afterAll(async () => {
   await stack?.stop();
 });
+
+interface Timed {
+  autellix: { service_ms: number };
+}
 
 interface Answer {
   text: string;
@@ -237,6 +242,30 @@ describe("the API beside calls", () => {
       status: 404,
       body: { error: { code: "not_found" } },
     });
+  });
+
+  test.skipIf(!trained)("shows one program that uses two models, with an entry of each pool", async () => {
+    const headers = { "Autellix-Program-Id": "two models" };
+    const path = "/v1/programs/two%20models";
+    const models = (await openai.models.list()).data.map(({ id }) => id);
+    expect(models).toHaveLength(2);
+    const call = async (model: string) =>
+      await openai.chat.completions.create({ model, messages: QUESTION, max_tokens: 4 }, { headers });
+    const answers = await Promise.all(models.map(call));
+    const serviceMs = answers.map((answer) => (answer as unknown as Timed).autellix.service_ms);
+    await expect
+      .poll(async () => (await get(path)).body, SETTLE)
+      .toMatchObject({
+        calls: { waiting: 0, running: 0, ended: 2 },
+        service_ms: expect.closeTo(
+          serviceMs.reduce((a, b) => a + b),
+          2,
+        ),
+        attained_service_ms: expect.closeTo(Math.max(...serviceMs), 2),
+        pools: [{ calls: { ended: 1 } }, { calls: { ended: 1 } }],
+      });
+    expect(await get(path, "DELETE")).toMatchObject({ status: 200, body: { state: "ended" } });
+    for (const model of models) await expect(call(model)).rejects.toMatchObject({ code: "program_ended" });
   });
 
   test("logs no word of a prompt or an answer", async () => {

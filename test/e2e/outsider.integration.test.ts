@@ -193,6 +193,15 @@ describe.skipIf(natsPy === undefined)("a NATS client of another language", () =>
     await expectNothingQueued();
   });
 
+  test("cancels a call before the queue has it: the cancel may be faster", async () => {
+    const callId = newCallId();
+    const answer = await outsider.request(CONTROL, { op: "call.cancel", call_id: callId });
+    expect(answer).toEqual({ ok: true, call: "unknown" });
+    await publish(callId, bodyOf(LONG_TOKENS));
+    await expect.poll(() => observer.recordedEnd(POOL, "default", callId), SETTLE).toBe("cancelled:cancelled");
+    await expectNothingQueued();
+  });
+
   test("starts, reads and ends a program", async () => {
     const program_id = "program of an outsider / Ωμέγα";
     const fields = { "Autellix-Program-Id": program_id };

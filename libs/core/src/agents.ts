@@ -81,7 +81,7 @@ export function reported(state: State, { at, report }: Of<"reported">): void {
     const call = state.calls.get(finished.call);
     if (call && call.attempt >= finished.attempt) finishCall(state, call, finished, at);
   }
-  if (report.planNumber >= engine.planNumber) replaceLost(state, engine, held, at);
+  if (report.planNumber >= engine.planNumber) replaceLost(state, engine, report, held, at);
   for (const { call, attempt } of report.fenced) {
     answerFenced(state, engine, state.calls.get(call), { call, attempt }, at);
   }
@@ -130,8 +130,14 @@ function account(state: State, engine: Engine, report: EngineReport): Set<Call> 
 }
 
 /** The agent applied the last plan and does not hold a call that it was given: an earlier plan was lost on the way. */
-function replaceLost(state: State, engine: Engine, held: Set<Call>, at: Millis): void {
+function replaceLost(state: State, engine: Engine, report: EngineReport, held: Set<Call>, at: Millis): void {
+  const named = new Set([...report.calls, ...report.fenced].map(({ call }) => call));
   for (const call of [...engine.started]) {
+    if (call.stage === "settling") {
+      // An answer on its way said "drop" when this one said "write": the result is gone.
+      if (!named.has(call.id)) nextAttempt(state, call, "engine_lost", at);
+      continue;
+    }
     if (held.has(call) || call.stage !== "queued") continue;
     if (call.cancel !== undefined) {
       // Nobody will ever report its end: it gets one here, behind a marker.

@@ -155,6 +155,26 @@ describe("a result that a newer marker keeps from being written", () => {
     expect(bench.plan().e2?.run).toMatchObject([{ call: "t/a", attempt: 3 }]);
   });
 
+  it("runs again when its agent had been told to drop it meanwhile", () => {
+    const bench = fenced();
+    bench.marker("a", 2, 9);
+    bench.report("e1", { fenced: ["a"] });
+    bench.plan();
+    bench.report("e1", { fenced: ["a"] });
+    expect(only(bench.report("e1", {}), "writeMarker")).toMatchObject([{ call: "t/a", attempt: 3, expect: 9 }]);
+    bench.marker("a", 3, 12);
+    expect(bench.plan().e1?.run).toMatchObject([{ call: "t/a", attempt: 3, dispatch: { fence: 12 } }]);
+  });
+
+  it("is waited for while its agent is writing it", () => {
+    const bench = fenced();
+    bench.marker("a", 2, 9);
+    bench.report("e1", { fenced: ["a"] });
+    bench.plan();
+    expect(only(bench.report("e1", { calls: { a: 3 } }), "writeMarker")).toEqual([]);
+    expect(only(bench.report("e1", { finished: { a: {} } }), "ack")).toHaveLength(1);
+  });
+
   it("is kept when the marker is an earlier leader's that this one has not read", () => {
     const bench = new Bench();
     bench.join("e");
