@@ -288,7 +288,7 @@ describe.skipIf(natsPy === undefined)("bad input on NATS", () => {
     ["a huge program id", hello, { "Autellix-Program-Id": "p".repeat(5_000) }, "invalid_request"],
     ["a huge thread id", hello, { "Autellix-Thread-Id": "t".repeat(5_000) }, "invalid_request"],
     ["a huge body name", "", { "Autellix-Body-Object": "b".repeat(60_000) }, "invalid_request"],
-    ["a body that is not in the store", "", { "Autellix-Body-Object": "nowhere" }, "result_expired"],
+    ["a body that is not in the store", "", { "Autellix-Body-Object": "default.nowhere" }, "result_expired"],
   ];
 
   let neighbour: string;

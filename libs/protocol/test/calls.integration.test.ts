@@ -147,7 +147,7 @@ describe("a body above the payload limit", () => {
   });
 
   it("whose pieces are missing ends the wait with an error", async () => {
-    const name = await putBody(bus, new Uint8Array(300_000));
+    const name = await putBody(bus, "default", new Uint8Array(300_000));
     await bus.jsm.streams.purge(`OBJ_${BODIES_STORE}`, { filter: `$O.${BODIES_STORE}.C.>` });
     await expect(getBody(bus, name)).rejects.toMatchObject({ code: "queue_unavailable" });
   });

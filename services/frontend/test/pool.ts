@@ -145,7 +145,7 @@ export class TestPool {
     let stored = outcome;
     const { response, ...rest } = outcome;
     if (response && encode(response).length > RESULT_INLINE_BYTES_MAX) {
-      stored = { ...rest, response_object: await putBody(this.bus, encode(response)) };
+      stored = { ...rest, response_object: await putBody(this.bus, "default", encode(response)) };
     }
     const head = {
       kind: "outcome",

@@ -7,6 +7,7 @@ import {
   type ErrorCode,
   estimatePromptTokens,
   headers,
+  isBodyOf,
   isName,
   isProgramId,
   isValidAddress,
@@ -18,8 +19,6 @@ import type { CallMessage } from "./events.ts";
 /** A larger count than any model's context is no estimate but an error. */
 const PROMPT_TOKENS_MAX = 100_000_000;
 const TRACE_LENGTH_MAX = 128;
-/** Names that `putBody` makes have 36 characters. A plan carries one per call and must stay below the payload limit. */
-const BODY_OBJECT_LENGTH_MAX = 256;
 
 /** What the machine keeps of a call beside the core: how to name it to an agent and whom to tell its end. */
 export interface KnownCall {
@@ -65,6 +64,11 @@ export function readArrival(message: CallMessage, lifetimeMaxMs: number): Arriva
   // Plans carry these: one that an agent cannot accept would cost all of its plan.
   const bad = named === program ? firstBad(known) : headers.program;
   if (bad) return refuse("invalid_request", `${bad} is too long, or holds control characters or outer spaces`);
+  if (known.bodyObject !== undefined && !isBodyOf(address.tenant, known.bodyObject)) {
+    // What is not the tenant's is neither read nor, with the ack, deleted.
+    known.bodyObject = undefined;
+    return refuse("invalid_request", `${headers.bodyObject} names no body of this tenant`);
+  }
   const deadlineMs = readCount(field(headers.deadlineMs), lifetimeMaxMs);
   if (deadlineMs === "bad" || deadlineMs === 0)
     return refuse("invalid_request", `${headers.deadlineMs} must be a positive whole number`);
@@ -98,7 +102,6 @@ export function readArrival(message: CallMessage, lifetimeMaxMs: number): Arriva
 function firstBad(known: KnownCall): string | undefined {
   if (known.thread !== undefined && !isProgramId(known.thread)) return headers.thread;
   if ((known.trace?.length ?? 0) > TRACE_LENGTH_MAX) return headers.trace;
-  if ((known.bodyObject?.length ?? 0) > BODY_OBJECT_LENGTH_MAX) return headers.bodyObject;
   return undefined;
 }
 

@@ -38,7 +38,7 @@ describe("a call without headers", () => {
     const small = tokens(read({}, { bodyBytes: 400 }));
     expect(small).toBeGreaterThan(0);
     expect(tokens(read({}, { bodyBytes: 40_000 }))).toBeGreaterThan(small);
-    expect(tokens(read({ [headers.bodyObject]: "o", [headers.bodyBytes]: "40000" }))).toBeGreaterThan(small);
+    expect(tokens(read({ [headers.bodyObject]: "default.o", [headers.bodyBytes]: "40000" }))).toBeGreaterThan(small);
   });
 });
 
@@ -52,7 +52,7 @@ describe("a call's headers", () => {
       [headers.deadlineMs]: "5000",
       [headers.trace]: "00-abc-def-01",
       [headers.promptTokens]: "77",
-      [headers.bodyObject]: "object-1",
+      [headers.bodyObject]: "default.object-1",
       [headers.encoding]: "msgpack",
     });
     expect(arrival).toMatchObject({
@@ -69,7 +69,7 @@ describe("a call's headers", () => {
         thread: "left",
         reply: "_INBOX.abc.1",
         trace: "00-abc-def-01",
-        bodyObject: "object-1",
+        bodyObject: "default.object-1",
         encoding: "msgpack",
       },
     });
@@ -114,5 +114,15 @@ describe("a call's headers", () => {
   it("do not save a call whose id is not one", () => {
     const message = callMessage("not an id!");
     expect(readArrival(message, LIFETIME_MS)).toMatchObject({ kind: "refused", code: "bad_call_id" });
+  });
+});
+
+describe("a body in the object store", () => {
+  it("of another tenant is refused, and is not given back to be deleted", () => {
+    expect(read({ [headers.bodyObject]: "other.0c0ffee0" })).toMatchObject({
+      kind: "refused",
+      code: "invalid_request",
+      known: { bodyObject: undefined },
+    });
   });
 });

@@ -38,9 +38,9 @@ describe("a call", () => {
   it("gives its body's object back to be deleted with the ack", () => {
     const bench = MachineBench.leading();
     bench.join("e1");
-    bench.call("c", { [headers.bodyObject]: "object-1" });
+    bench.call("c", { [headers.bodyObject]: "default.object-1" });
     const last = bench.agent(report("e1", 2, { finished: [ended("c")] }));
-    expect(of(last, "ack")).toMatchObject([{ bodyObject: "object-1" }]);
+    expect(of(last, "ack")).toMatchObject([{ bodyObject: "default.object-1" }]);
   });
 
   it("with a bad header ends with its code, tells who waits, and leaves the queue", () => {

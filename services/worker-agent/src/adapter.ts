@@ -177,10 +177,10 @@ export class AgentAdapter {
     this.receive({ kind: "haveAnswered", id, answer });
   }
 
-  async #storeResult({ id, bytes }: EffectOf<"storeResult">): Promise<void> {
+  async #storeResult({ id, tenant, bytes }: EffectOf<"storeResult">): Promise<void> {
     let name: string | undefined;
     try {
-      name = await putBody(this.#options.bus, bytes);
+      name = await putBody(this.#options.bus, tenant, bytes);
     } catch (error) {
       this.#options.log.warn({ err: error }, "a large result could not be stored");
     }

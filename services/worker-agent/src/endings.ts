@@ -88,7 +88,7 @@ export class Endings {
   #go(call: HeldCall, ending: Ending): void {
     if (ending.object !== undefined) {
       ending.stage = "storingResult";
-      this.#state.emit({ kind: "storeResult", id: call.id, bytes: ending.object });
+      this.#state.emit({ kind: "storeResult", id: call.id, tenant: call.address.tenant, bytes: ending.object });
       return;
     }
     ending.stage = "writing";

@@ -88,7 +88,7 @@ export type Effect =
   /** Highest priority first → `stepped`. Never a second one before that. */
   | { kind: "step"; ids: number[] }
   /** → `resultStored` */
-  | { kind: "storeResult"; id: number; bytes: Uint8Array }
+  | { kind: "storeResult"; id: number; tenant: string; bytes: Uint8Array }
   /** → `outcomeWritten` */
   | { kind: "writeOutcome"; id: number; address: CallAddress; head: RecordHead; body: Uint8Array; fence: number }
   /** From the stream's leader → `outcomeRead` */

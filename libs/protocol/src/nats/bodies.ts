@@ -15,6 +15,9 @@ const OBJECT_BYTES_MAX = 4 * BODY_BYTES_MAX;
 /** Longest wait for the next piece (128 KB) of an object. */
 const PIECE_TIMEOUT_MS = 5_000;
 
+/** A tenant and a UUID have at most 101 characters; a plan carries one name per call. */
+const BODY_NAME_LENGTH_MAX = 128;
+
 const stores = new WeakMap<Bus, Promise<ObjectStore>>();
 
 function storeOf(bus: Bus): Promise<ObjectStore> {
@@ -27,9 +30,14 @@ function storeOf(bus: Bus): Promise<ObjectStore> {
   return store;
 }
 
-/** @returns the object's name. @throws when it was not stored. */
-export async function putBody(bus: Bus, bytes: Uint8Array): Promise<string> {
-  const name = randomUUID();
+/** Whether an object of this name may belong to a call of the tenant: nobody reads or deletes another tenant's. */
+export function isBodyOf(tenant: string, name: string): boolean {
+  return name.startsWith(`${tenant}.`) && name.length <= BODY_NAME_LENGTH_MAX;
+}
+
+/** @returns the object's name, which begins with its tenant. @throws when it was not stored. */
+export async function putBody(bus: Bus, tenant: string, bytes: Uint8Array): Promise<string> {
+  const name = `${tenant}.${randomUUID()}`;
   await (await storeOf(bus)).putBlob({ name }, bytes);
   return name;
 }

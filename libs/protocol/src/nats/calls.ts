@@ -60,7 +60,7 @@ export async function publishCall(bus: Bus, call: PublishedCall): Promise<Publis
   let bodyObject: string | undefined;
   if (payload.length > bus.payloadBytesMax - PAYLOAD_HEADROOM_BYTES) {
     try {
-      bodyObject = await putBody(bus, call.body);
+      bodyObject = await putBody(bus, call.address.tenant, call.body);
     } catch (cause) {
       return { kind: "unknown", cause };
     }
@@ -277,7 +277,7 @@ export async function storeDead(bus: Bus, address: CallAddress, seq: number, rea
     let payload = stored?.data ?? new Uint8Array();
     // Its publisher may have used the whole payload limit; with the reason it would not fit any more.
     if (payload.length > bus.payloadBytesMax - PAYLOAD_HEADROOM_BYTES) {
-      fields.set(headers.bodyObject, await putBody(bus, payload));
+      fields.set(headers.bodyObject, await putBody(bus, address.tenant, payload));
       fields.set(headers.bodyBytes, String(payload.length));
       payload = new Uint8Array();
     }

@@ -68,9 +68,15 @@ export function createServer({ desk, keys, limits, log }: ServerOptions): Fastif
   app.server.maxConnections = limits.connectionsMax;
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("application/json", { parseAs: "buffer" }, (_request, body, done) => done(null, body));
-  app.setErrorHandler((error, _request, reply) => {
+  app.setErrorHandler((error, request, reply) => {
     const failure = failureOf(error);
     if (!failure) log.error({ err: error }, "a route failed");
+    if (failure?.code === "body_too_large") {
+      // Fastify would close, and a client that still sends would see a reset instead of the answer. The rest of the body
+      // is dropped as it comes; `requestMsMax` bounds it.
+      reply.removeHeader("connection");
+      request.raw.resume();
+    }
     sendFailure(reply, failure ?? { code: "internal_error", message: errorTable.internal_error.meaning });
   });
   app.setNotFoundHandler((_request, reply) => sendFailure(reply, { code: "not_found", message: "no such path" }));
