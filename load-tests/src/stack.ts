@@ -50,7 +50,8 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   const child = spawn("env", [...Object.entries(env).map(([name, value]) => `${name}=${value}`), ...command], {
     cwd: repository,
     detached: true,
-    stdio: ["ignore", "pipe", "pipe"],
+    // The channel closes with this process, however it ends: the stack then stops by itself.
+    stdio: ["ignore", "pipe", "pipe", "ipc"],
   });
   const exited = new Promise<number | null>((done) => {
     child.once("exit", (code) => done(code));
@@ -66,8 +67,8 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       const url = READY.exec(output)?.[1];
       if (url) done(url);
     };
-    child.stdout.on("data", read);
-    child.stderr.on("data", read);
+    child.stdout?.on("data", read);
+    child.stderr?.on("data", read);
   });
 
   const stop = async () => {

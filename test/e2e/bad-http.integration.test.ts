@@ -172,8 +172,15 @@ describe("a body", () => {
   }
 
   test("above the limit is refused, announced, streamed in chunks, or sent without a word", async () => {
-    const large = JSON.stringify({ ...WHOLE, metadata: { text: "x".repeat(9 * MB) } });
-    expect((await refusalOf(await post(large))).code).toBe("body_too_large");
+    // The client is still sending when it is refused: it must see the answer, not a broken connection.
+    for (const megabytes of [9, 40, 9, 40]) {
+      const large = JSON.stringify({ ...WHOLE, metadata: { text: "x".repeat(megabytes * MB) } });
+      expect((await refusalOf(await post(large))).code).toBe("body_too_large");
+      expect((await refusalOf(await post(large, { "content-type": "text/plain" }))).code).toBe(
+        "unsupported_media_type",
+      );
+      expect((await refusalOf(await post(large, {}, "/v1/models"))).code).toBe("method_not_allowed");
+    }
     const head = `POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n`;
     const chunk = `100000\r\n${"x".repeat(MB)}\r\n`;
     const chunked = await raw(`${head}transfer-encoding: chunked\r\n\r\n${chunk.repeat(9)}0\r\n\r\n`, /body_too_large/);

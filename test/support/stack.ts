@@ -21,7 +21,7 @@ export interface TestStack {
   /** `http://127.0.0.1:<port>` of each frontend. */
   readonly urls: readonly string[];
   readonly natsUrl: string;
-  /** The processes that the supervisor runs now. */
+  /** The processes that the supervisor runs now; an empty list on a system without `/proc`. */
   processes(): TestProcess[];
   /** All log lines of all services so far. */
   logs(): Promise<string>;
@@ -139,9 +139,10 @@ async function interrupt(child: ChildProcess): Promise<boolean> {
   return killed;
 }
 
-/** All processes below `root`, from `/proc`. */
+/** All processes below `root`, from `/proc`; none on a system without it. */
 function childrenOf(root: number | undefined): TestProcess[] {
   const parents = new Map<number, number>();
+  if (!existsSync("/proc")) return [];
   for (const name of readdirSync("/proc")) {
     const parent = /^\d+$/.test(name) ? statOf(Number(name))?.parent : undefined;
     if (parent !== undefined) parents.set(Number(name), parent);

@@ -199,7 +199,15 @@ export class SchedulerService implements Io {
 
   receive(event: Event): void {
     if (!this.#machine || this.#stopped) return;
-    for (const effect of this.#machine.react(event, this.#at())) this.#carryOut(effect);
+    let effects: Effect[];
+    try {
+      effects = this.#machine.react(event, this.#at());
+    } catch (error) {
+      // A broken invariant: nothing that this machine says after it can be trusted. The next leader rebuilds its state.
+      this.#options.fail(error);
+      return;
+    }
+    for (const effect of effects) this.#carryOut(effect);
   }
 
   #carryOut(effect: Effect): void {
