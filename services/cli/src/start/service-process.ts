@@ -22,7 +22,7 @@ const FIRST_START_ATTEMPTS_MAX = 3;
  * By default V8's young generation grows to 3 × 16 MB under load, which looks like a leak and helps nothing here. So
  * small, a process finds its size sooner and keeps it (`npm run load:overload`).
  */
-const NODE_FLAGS = ["--max-semi-space-size=2"];
+const NODE_FLAGS = ["--max-semi-space-size=4"];
 
 export interface ServiceContext {
   env: Env;
