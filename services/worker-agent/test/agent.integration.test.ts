@@ -128,7 +128,8 @@ describe("a call through an agent", () => {
     const bodies: [Uint8Array, string][] = [
       [Buffer.from("{broken"), "invalid_json"],
       [Buffer.from([0xc1, 0xfe, 0x80]), "invalid_json"],
-      [encode("text"), "invalid_request"],
+      [encode("text"), "invalid_json"],
+      [encode(["text"]), "invalid_request"],
       [chat("x", { max_tokens: -5 }), "invalid_request"],
       [chat("x", { model: "unknown" }), "model_not_found"],
       [chat("x ".repeat(100_000)), "context_length_exceeded"],

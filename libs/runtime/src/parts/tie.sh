@@ -3,9 +3,12 @@
 # TERM goes to the whole process group and is meant for the program: this shell only notes it (its `wait` returns
 # early), the watcher ignores it. This shell waits for both, so that none of them is left as a zombie to whoever adopts
 # orphans. Exits with the program's code.
-trap : HUP INT TERM
+stopped=
+trap 'stopped=1' HUP INT TERM
 "$@" 3<&- &
 program=$!
+# A signal that came before the program was there is meant for it, too.
+[ -z "$stopped" ] || kill -TERM $program
 (
   trap '' HUP INT TERM
   PATH=/usr/bin:/bin
