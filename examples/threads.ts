@@ -40,13 +40,30 @@ export async function main(baseUrl: string = BASE_URL): Promise<string> {
   });
 }
 
+interface ProgramView {
+  service_ms: number;
+  waiting_ms: number;
+  calls: { waiting: number; running: number; ended: number };
+}
+
+const READ_TRIES_MAX = 50;
+const READ_PAUSE_MS = 50;
+
+/** The scheduler hears of an end a moment after the client has it: read until no call is open. */
 async function printProgram(baseUrl: string, id: string): Promise<void> {
-  const response = await fetch(`${baseUrl}/v1/programs/${encodeURIComponent(id)}`);
-  if (!response.ok) throw new Error(`GET /v1/programs/${id}: HTTP ${response.status}`);
-  const view = (await response.json()) as { service_ms: number; waiting_ms: number; calls: { ended: number } };
-  console.log(
-    `${view.calls.ended} calls ended, ${Math.round(view.service_ms)} ms of service, ${Math.round(view.waiting_ms)} ms of waiting`,
-  );
+  for (let tries = 1; ; tries++) {
+    const response = await fetch(`${baseUrl}/v1/programs/${encodeURIComponent(id)}`);
+    if (!response.ok) throw new Error(`GET /v1/programs/${id}: HTTP ${response.status}`);
+    const view = (await response.json()) as ProgramView;
+    if (view.calls.waiting + view.calls.running === 0) {
+      console.log(
+        `${view.calls.ended} calls ended, ${Math.round(view.service_ms)} ms of service, ${Math.round(view.waiting_ms)} ms of waiting`,
+      );
+      return;
+    }
+    if (tries === READ_TRIES_MAX) throw new Error(`program ${id} still has open calls`);
+    await new Promise((resolve) => setTimeout(resolve, READ_PAUSE_MS));
+  }
 }
 
 function oneLine(text: string): string {
