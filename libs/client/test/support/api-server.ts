@@ -94,7 +94,8 @@ async function serve(
   } else if (options.programs !== false && request.method === "GET" && url.pathname.startsWith("/v1/programs/")) {
     const id = decodeURIComponent(url.pathname.slice("/v1/programs/".length));
     const ended = seen.calls.filter((call) => call.program === id).length;
-    sendJson(response, 200, { id, object: "program", service_ms: 7 * ended, waiting_ms: 5 * ended, calls: { ended } });
+    const calls = { waiting: 0, running: 0, ended };
+    sendJson(response, 200, { id, object: "program", service_ms: 7 * ended, waiting_ms: 5 * ended, calls });
   } else if (request.method === "GET" && url.pathname === "/v1/models") {
     sendJson(response, 200, { object: "list", data: [{ id: "test", object: "model", created: 1, owned_by: "test" }] });
   } else {
