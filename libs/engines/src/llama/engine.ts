@@ -4,8 +4,10 @@
  * mixed batch of several sequences in two anyway, at a place that depends on the neighbours: a slice of its own gives
  * the same numbers whoever is beside it.
  */
+
 import { AutellixError, type EngineInfo } from "@autellix/protocol";
 import type { BatchingOptions, ControlledEvaluateInputItem, LlamaContext, LlamaModel, Token } from "node-llama-cpp";
+import { checkedBatch } from "../checked-batch.ts";
 import type { Engine, EngineCall, EngineCounters, OpenCall, StepCall, StepResult } from "../port.ts";
 import { AnswerText } from "../text.ts";
 import { LlamaCall, type Pass } from "./call.ts";
@@ -137,14 +139,7 @@ export class LlamaEngine implements Engine {
   #checked(batch: readonly EngineCall[]): LlamaCall[] {
     if (this.#running !== undefined) throw new Error("a step is running");
     if (this.#shutdown !== undefined) throw new Error("the engine is shut down");
-    if (batch.length === 0 || batch.length > this.info.batchCallsMax || new Set(batch).size !== batch.length) {
-      throw new Error(`a batch of ${batch.length} calls, or one of them twice`);
-    }
-    return batch.map((call) => {
-      const own = this.#own(call);
-      if (own.closed) throw new Error(`call ${call.key} is closed`);
-      return own;
-    });
+    return checkedBatch(batch, this.info.batchCallsMax, (call) => this.#own(call));
   }
 
   #own(call: EngineCall): LlamaCall {

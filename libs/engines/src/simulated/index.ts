@@ -4,7 +4,9 @@
  * hash of the prompt. Good for loads and schedules, never for answers. It obeys the contract of the port like a real
  * engine: ids, forced ids, stop sequences, slices, eviction.
  */
+
 import { AutellixError, type ChatCall, type EngineInfo, estimatePromptTokens } from "@autellix/protocol";
+import { checkedBatch } from "../checked-batch.ts";
 import type { Engine, EngineCall, EngineCounters, OpenCall, StepCall, StepResult } from "../port.ts";
 import { AnswerText } from "../text.ts";
 import { type EngineClock, realClock } from "./clock.ts";
@@ -180,14 +182,7 @@ class SimulatedEngine implements Engine {
   #checked(batch: readonly EngineCall[]): SimulatedCall[] {
     if (this.#running !== undefined) throw new Error("a step is running");
     if (this.#shutdown) throw new Error("the engine is shut down");
-    if (batch.length === 0 || batch.length > this.info.batchCallsMax || new Set(batch).size !== batch.length) {
-      throw new Error(`a batch of ${batch.length} calls, or one of them twice`);
-    }
-    return batch.map((call) => {
-      const own = this.#own(call);
-      if (own.closed) throw new Error(`call ${call.key} is closed`);
-      return own;
-    });
+    return checkedBatch(batch, this.info.batchCallsMax, (call) => this.#own(call));
   }
 
   #own(call: EngineCall): SimulatedCall {
