@@ -3,6 +3,9 @@ import { defineConfig } from "vitest/config";
 /** Seconds that one test may take before it is a failure; real engines on 2 busy cores are slow. */
 const INTEGRATION_TIMEOUT_MS = 120_000;
 
+/** A million calls on one busy core. */
+const THEORY_TIMEOUT_MS = 300_000;
+
 export default defineConfig({
   test: {
     projects: [
@@ -15,7 +18,16 @@ export default defineConfig({
             "load-tests/test/**/*.test.ts",
             "test/**/*.test.ts",
           ],
-          exclude: ["**/*.integration.test.ts", "**/*.cluster.test.ts", "**/node_modules/**"],
+          exclude: ["**/*.integration.test.ts", "**/*.theory.test.ts", "**/*.cluster.test.ts", "**/node_modules/**"],
+        },
+      },
+      {
+        test: {
+          // The simulator against queueing theory: a million calls each.
+          name: "theory",
+          include: ["libs/simulation/test/**/*.theory.test.ts"],
+          exclude: ["**/node_modules/**"],
+          testTimeout: THEORY_TIMEOUT_MS,
         },
       },
       {

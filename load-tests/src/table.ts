@@ -31,3 +31,11 @@ export function formatMs(ms: number): string {
   if (ms >= 1_000) return `${(ms / 1_000).toFixed(2)} s`;
   return ms >= 100 ? `${ms.toFixed(0)} ms` : `${ms.toFixed(2)} ms`;
 }
+
+/** The same as Markdown; a number column is set to the right. */
+export function markdownTable(head: readonly string[], rows: readonly (readonly Cell[])[]): string {
+  const isNumber = head.map((_, column) => rows.some((row) => typeof row[column] === "number"));
+  const line = (cells: readonly string[]) => `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
+  const body = rows.map((row) => line(head.map((_, column) => cellText(row[column]))));
+  return [line(head), line(isNumber.map((right) => (right ? "--:" : "---"))), ...body].join("\n");
+}

@@ -6,6 +6,7 @@ import { finishCall } from "./endings.ts";
 import type { Engine } from "./engine.ts";
 import type { Millis } from "./ids.ts";
 import { byRank } from "./queues.ts";
+import { awaitPromotion } from "./starvation.ts";
 import type { State } from "./state.ts";
 
 type Of<K extends Input["kind"]> = Extract<Input, { kind: K }>;
@@ -15,11 +16,11 @@ export function engineJoined(state: State, { at, engine: id, incarnation, capaci
   if (known?.incarnation === incarnation) return;
   // A changed incarnation is engine lost + engine joined at once, however short the silence (design §4).
   if (known) engineLost(state, { kind: "engineLost", at, engine: id, cause: "crash" });
-  const engine = state.newEngine(id, incarnation, capacity);
+  const engine = state.addEngine(id, incarnation, capacity);
   // Who waits and has not started anywhere is bound afresh, so that a new engine shares the queue at once.
   const waiting = state.unbound.takeAll();
   for (const other of state.engines.values()) {
-    const movable = [...other.queues.walk()].filter((call) => !call.planned);
+    const movable = [...other.queues].filter((call) => !call.planned);
     for (const call of movable) state.unqueue(call);
     waiting.push(...movable);
     state.wantPlan(other);
@@ -32,6 +33,7 @@ export function engineSuspected(state: State, { engine: id, suspected }: Of<"eng
   const engine = state.engines.get(id);
   if (!engine) return;
   engine.accepting = !suspected;
+  state.enginesChanged();
   if (!suspected) state.wantPlan(engine);
 }
 
@@ -39,12 +41,11 @@ export function engineSuspected(state: State, { engine: id, suspected }: Of<"eng
 export function engineLost(state: State, { at, engine: id, cause }: Of<"engineLost">): void {
   const engine = state.engines.get(id);
   if (!engine) return;
-  state.engines.delete(id);
-  state.planDue.delete(engine);
+  state.removeEngine(engine);
   forgetEarly(state, engine);
   const suspects = cause === "crash" ? suspectsOf(engine) : new Set<Call>();
-  const started = [...engine.started].sort(byRank);
-  const untouched = engine.queues.takeAll().filter((call) => !engine.started.has(call));
+  const started = [...engine.started.values()].sort(byRank);
+  const untouched = engine.queues.takeAll().filter((call) => !engine.has(call));
   state.requeueAll(untouched);
   for (const call of started) {
     if (suspects.has(call)) call.crashes++;
@@ -62,7 +63,7 @@ function markerCause(cause: LossCause): MarkerCause {
  * once never gets into a report, and a reserve may have taken a slot since.
  */
 function suspectsOf(engine: Engine): Set<Call> {
-  const running = [...engine.run, ...engine.reserve].filter((call) => engine.started.has(call));
+  const running = [...engine.run, ...engine.reserve].filter((call) => engine.has(call));
   const known = running.filter((call) => call.crashes > 0);
   return new Set(known.length > 0 ? known : running);
 }
@@ -76,12 +77,14 @@ export function reported(state: State, { at, report }: Of<"reported">): void {
     rememberEarly(state, engine, report);
     return;
   }
-  const held = account(state, engine, report);
+  const stamp = state.takeStamp();
+  const seen = account(state, engine, report, stamp, at);
   for (const finished of report.finished) {
     const call = state.calls.get(finished.call);
-    if (call && call.attempt >= finished.attempt) finishCall(state, call, finished, at);
+    if (call && call.attempt >= finished.attempt) finishCall(state, call, finished, at, engine);
   }
-  if (report.planNumber >= engine.planNumber) replaceLost(state, engine, report, held, at);
+  const held = engine.started.size;
+  if (report.planNumber >= engine.planNumber && seen < held) replaceLost(state, engine, report, stamp, at);
   for (const { call, attempt } of report.fenced) {
     answerFenced(state, engine, state.calls.get(call), { call, attempt }, at);
   }
@@ -111,35 +114,39 @@ function forgetEarly(state: State, engine: Engine): void {
 }
 
 /**
- * Algorithm 1, step 2: charge service, then demote calls whose quantum is used up, in queue order.
+ * Algorithm 1, step 2: charge service, then demote calls whose quantum is used up, in queue order. Calls that the
+ * agent holds are marked with the report's stamp.
  *
- * @returns the calls that the agent holds.
+ * @returns how many of them this engine was given.
  */
-function account(state: State, engine: Engine, report: EngineReport): Set<Call> {
-  const held = new Set<Call>();
+function account(state: State, engine: Engine, report: EngineReport, stamp: number, at: Millis): number {
   const demoted: Call[] = [];
+  let seen = 0;
   for (const reportedCall of report.calls) {
-    const call = state.calls.get(reportedCall.call);
-    if (!call || call.engine !== engine || call.attempt !== reportedCall.attempt) continue;
-    held.add(call);
+    const call = engine.started.get(reportedCall.call);
+    if (!call || call.attempt !== reportedCall.attempt) continue;
+    if (call.seenIn !== stamp) seen++;
+    call.seenIn = stamp;
     call.held = true;
+    call.continues = undefined;
     if (charge(state, call, reportedCall)) demoted.push(call);
   }
-  for (const call of demoted.sort(byRank)) demote(state, call);
-  return held;
+  if (demoted.length > 1) demoted.sort(byRank);
+  for (const call of demoted) demote(state, call, at);
+  return seen;
 }
 
 /** The agent applied the last plan and does not hold a call that it was given: an earlier plan was lost on the way. */
-function replaceLost(state: State, engine: Engine, report: EngineReport, held: Set<Call>, at: Millis): void {
-  const named = new Set([...report.calls, ...report.fenced].map(({ call }) => call));
-  for (const call of [...engine.started]) {
+function replaceLost(state: State, engine: Engine, report: EngineReport, stamp: number, at: Millis): void {
+  const missing: Call[] = [];
+  for (const call of engine.started.values()) {
+    if (call.seenIn !== stamp && (call.stage === "queued" || call.stage === "settling")) missing.push(call);
+  }
+  for (const call of missing) {
     if (call.stage === "settling") {
       // An answer on its way said "drop" when this one said "write": the result is gone.
-      if (!named.has(call.id)) nextAttempt(state, call, "engine_lost", at);
-      continue;
-    }
-    if (held.has(call) || call.stage !== "queued") continue;
-    if (call.cancel !== undefined) {
+      if (!isNamed(report, call)) nextAttempt(state, call, "engine_lost", at);
+    } else if (call.cancel !== undefined) {
       // Nobody will ever report its end: it gets one here, behind a marker.
       nextAttempt(state, call, "engine_lost", at);
     } else {
@@ -150,26 +157,37 @@ function replaceLost(state: State, engine: Engine, report: EngineReport, held: S
   }
 }
 
+function isNamed(report: EngineReport, call: Call): boolean {
+  return report.calls.some((other) => other.call === call.id) || report.fenced.some((other) => other.call === call.id);
+}
+
 /** @returns whether its quantum is used up. */
 function charge(state: State, call: Call, { serviceMs, contextTokens }: ReportedCall): boolean {
   const gainedMs = serviceMs - call.serviceMs;
   if (gainedMs > 0) {
+    // Before it ran, its context was only an estimate: all of it is new.
+    const gainedTokens = Math.max(0, contextTokens - (call.serviceMs > 0 ? call.contextTokens : 0));
     call.serviceMs = serviceMs;
-    call.quantumUsedMs += gainedMs;
+    call.quantumUsed += state.config.policy.measures === "time" ? gainedMs : gainedTokens;
   }
   if (contextTokens > 0) call.contextTokens = contextTokens;
   const level = state.ladder[call.level];
-  return call.list !== undefined && level !== undefined && call.quantumUsedMs >= level.quantumMs;
+  return call.list !== undefined && level !== undefined && call.quantumUsed >= level.quantum;
 }
 
-/** To the tail of the next level with a fresh quantum; a call of QK stays there, with a fresh quantum. */
-function demote(state: State, call: Call): void {
-  call.quantumUsedMs = 0;
-  if (call.level >= state.ladder.length - 1 || !call.engine) return;
+/** To the tail of the next level with a fresh quantum. A call of QK stays at its place, or goes to QK's tail. */
+function demote(state: State, call: Call, at: Millis): void {
+  call.quantumUsed = 0;
+  const isLast = call.level >= state.ladder.length - 1;
+  if (!call.engine || (isLast && state.config.policy.lastLevel === "stays")) return;
   state.unqueue(call);
-  call.level++;
+  if (!isLast) {
+    call.level++;
+    state.totals.demotions++;
+  }
   call.order = state.takeOrder();
-  call.engine.queues.at(call.level).push(call);
+  call.engine.queues.at(call.level).insert(call);
+  awaitPromotion(state, call, at);
 }
 
 /**
@@ -204,6 +222,6 @@ function answerFenced(
   call.stage = "settling";
   call.engine = engine;
   call.planned = true;
-  engine.started.add(call);
+  engine.start(call);
   engine.fences.push({ ...fenced, fence: call.fence });
 }

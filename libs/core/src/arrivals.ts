@@ -5,6 +5,7 @@ import type { ArrivedCall, CallRecord, CancelCause, Input } from "./contract.ts"
 import { cancelCall, finishCall, refuseEnded } from "./endings.ts";
 import type { Millis } from "./ids.ts";
 import { levelOf } from "./ladder.ts";
+import { awaitPromotion } from "./starvation.ts";
 import type { State } from "./state.ts";
 
 type Of<K extends Input["kind"]> = Extract<Input, { kind: K }>;
@@ -19,9 +20,9 @@ export function callArrived(state: State, { at, call: arrived, record }: Of<"cal
   }
   const call = newCall(state, arrived, at);
   state.calls.set(call.id, call);
-  call.program.threads.add(call);
+  call.program.addThread(call);
   call.program.lastArrivalAt = at;
-  state.deadlines.push(call.deadlineAt, call);
+  state.awaitDeadline(call);
   if (!state.leading) {
     gather(call, record);
     call.cancel = takeCancel(state, call, at);
@@ -33,7 +34,7 @@ export function callArrived(state: State, { at, call: arrived, record }: Of<"cal
     return;
   }
   if (refuseEnded(state, call, at)) return;
-  state.enqueue(call);
+  state.enqueue(call, at);
 }
 
 /** A cancel that overtook its call, unless it is too old. */
@@ -44,22 +45,30 @@ function takeCancel(state: State, call: Call, at: Millis): CancelCause | undefin
 }
 
 function newCall(state: State, arrived: ArrivedCall, at: Millis): Call {
+  const { policy } = state.config;
   const program = state.table.open(arrived.program, at, arrived.alone);
-  const inheritedMs = state.config.policy.inherits(program);
+  const inherited = policy.inherits(program, arrived, at);
   return {
     id: arrived.id,
     seq: arrived.seq,
     program,
+    thread: arrived.thread,
     arrivedAt: arrived.arrivedAt,
     deadlineAt: arrived.deadlineAt,
     stage: "gathered",
-    inheritedMs,
-    level: levelOf(state.ladder, inheritedMs),
+    threadBefore: undefined,
+    threadAfter: undefined,
+    inherited,
+    pathServiceMs: program.pathServiceMs,
+    pathWaitingMs: program.pathWaitingMs,
+    level: levelOf(state.ladder, inherited),
+    rank: policy.ranks?.(program, arrived) ?? 0,
     order: 0,
-    quantumUsedMs: 0,
+    quantumUsed: 0,
+    promotedWaitingMs: 0,
+    promotedServiceMs: 0,
+    promotionAwaited: false,
     list: undefined,
-    previous: undefined,
-    next: undefined,
     engine: undefined,
     attempt: 1,
     fence: 0,
@@ -69,6 +78,11 @@ function newCall(state: State, arrived: ArrivedCall, at: Millis): Call {
     serviceMs: 0,
     servedMs: 0,
     contextTokens: arrived.promptTokens,
+    tier: "none",
+    plannedAs: undefined,
+    seenIn: 0,
+    placedIn: 0,
+    continues: undefined,
     crashes: 0,
     cancel: undefined,
   };
@@ -96,6 +110,7 @@ export function leaderStarted(state: State, { at }: Of<"leaderStarted">): void {
     placeGathered(state, call, at);
   }
   state.reportedEarly.clear();
+  state.dropPins();
   for (const engine of state.engines.values()) state.wantPlan(engine);
 }
 
@@ -104,10 +119,12 @@ function placeGathered(state: State, call: Call, at: Millis): void {
   const cancel = call.cancel;
   call.cancel = undefined;
   const early = state.reportedEarly.get(call.id);
-  if (early?.finished) finishCall(state, call, early.finished, at);
+  const reporter = early && state.engines.get(early.engine.id) === early.engine ? early.engine : undefined;
+  if (early?.finished) finishCall(state, call, early.finished, at, reporter);
   else if (call.stage === "closing") state.settle(call);
-  else if (early?.reported && early.reported.attempt >= call.attempt) adopt(state, call, early.engine, early.reported);
-  else if (!refuseEnded(state, call, at)) state.enqueue(call);
+  else if (early?.reported && early.reported.attempt >= call.attempt)
+    adopt(state, call, early.engine, early.reported, at);
+  else if (!refuseEnded(state, call, at)) state.enqueue(call, at);
   if (cancel !== undefined && state.calls.get(call.id) === call) cancelCall(state, call, cancel, at);
 }
 
@@ -117,6 +134,7 @@ function adopt(
   call: Call,
   engine: NonNullable<Call["engine"]>,
   reported: { attempt: number; serviceMs: Millis; contextTokens: number },
+  at: Millis,
 ): void {
   call.order = state.takeOrder();
   call.stage = "queued";
@@ -127,8 +145,11 @@ function adopt(
   call.mayHaveRun = false;
   call.serviceMs = reported.serviceMs;
   if (reported.contextTokens > 0) call.contextTokens = reported.contextTokens;
-  engine.started.add(call);
-  engine.queues.at(call.level).push(call);
+  // Nobody said where its context lies: counted as if it were on the engine.
+  call.tier = "engine";
+  engine.start(call);
+  engine.queues.at(call.level).insert(call);
+  awaitPromotion(state, call, at);
 }
 
 export function programStarted(state: State, { at, program, restored }: Of<"programStarted">): void {
@@ -146,5 +167,6 @@ export function programEnded(state: State, { at, program, cancel }: Of<"programE
   const entry = state.table.open(program, at);
   entry.endedAt ??= at;
   state.save(entry);
-  if (cancel) for (const call of [...entry.threads]) cancelCall(state, call, "program", at);
+  state.programEnded(entry);
+  if (cancel) for (const call of [...entry.threads()]) cancelCall(state, call, "program", at);
 }

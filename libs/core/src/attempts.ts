@@ -1,6 +1,6 @@
 /** Attempts of a call, and its end without one: no attempt k ≥ 2 without its marker (S3). */
-import { type Call, waitedMs } from "./call.ts";
-import type { CancelCause, Input, MarkerCause } from "./contract.ts";
+import { bankService, type Call, waitedMs } from "./call.ts";
+import type { CancelCause, Input, MarkerCause, PlannedCall } from "./contract.ts";
 import type { Millis } from "./ids.ts";
 import type { State } from "./state.ts";
 
@@ -9,10 +9,11 @@ type Of<K extends Input["kind"]> = Extract<Input, { kind: K }>;
 /** Begins the next attempt of a call that an agent may hold: its marker first (S3). */
 export function nextAttempt(state: State, call: Call, cause: MarkerCause, at: Millis): void {
   state.unqueue(call);
-  call.engine?.started.delete(call);
+  call.engine?.forget(call);
   call.engine = undefined;
-  call.servedMs += call.serviceMs;
-  call.serviceMs = 0;
+  bankService(call);
+  call.tier = "none";
+  call.continues = undefined;
   call.planned = false;
   call.held = false;
   call.mayHaveRun = false;
@@ -41,7 +42,7 @@ export function markerWritten(state: State, { at, call: id, attempt, fence }: Of
     closeCancelled(state, call, call.cancel, at);
     return;
   }
-  state.requeue(call);
+  state.requeue(call, at);
 }
 
 /** Another marker, or none, is on the subject: written again, expecting what was read (S3). */
@@ -60,7 +61,7 @@ export function closeCall(
   at: Millis,
 ): void {
   state.unqueue(call);
-  call.engine?.started.delete(call);
+  call.engine?.forget(call);
   if (call.engine) state.wantPlan(call.engine);
   call.engine = undefined;
   call.stage = "closing";
@@ -82,7 +83,8 @@ export function closeCancelled(state: State, call: Call, cause: CancelCause, at:
   closeCall(state, call, status, status, at);
 }
 
-/** Waiting as a plan tells it to the agent. */
-export function dispatchOf(call: Call, at: Millis): { seq: number; fence: number; waitedMs: Millis; servedMs: Millis } {
-  return { seq: call.seq, fence: call.fence, waitedMs: waitedMs(call, at), servedMs: call.servedMs };
+/** What an agent must know of a call that it does not hold yet. */
+export function dispatchOf(call: Call, at: Millis): NonNullable<PlannedCall["dispatch"]> {
+  const dispatch = { seq: call.seq, fence: call.fence, waitedMs: waitedMs(call, at), servedMs: call.servedMs };
+  return call.continues === undefined ? dispatch : { ...dispatch, continues: call.continues };
 }

@@ -1,35 +1,50 @@
 /**
- * Algorithm 1, step 3 (paper §4.2.2): form the batch of one engine by walking Q1 … QK.
+ * Algorithm 1, step 3 (paper §4.2.2): form the batch of one engine by walking Q1 … QK, and say where the contexts of
+ * the calls that are not in it lie (paper §4.4).
  *
  * Cost is O(batch + held), never O(queued): the walk ends at the first call that finds no room.
  */
 import type { Call } from "./call.ts";
 import type { Batch, Engine } from "./engine.ts";
-import { byRank } from "./queues.ts";
+import { byRank, type LevelQueues } from "./queues.ts";
+import { continueFrom } from "./retained.ts";
 
 export interface BatchRules {
+  /** Rises with each batch that is formed. */
+  stamp: number;
   /** Steps until the next plan: every context grows by so many tokens. */
   windowSteps: number;
   reserveCallsMax: number;
   /** False while results could not be stored: calls that have not started stay queued. */
   admitsNew: boolean;
+  misfit: "stop" | "skip";
+  /** Late binding: calls that no engine has yet, and how many of them this one may take. */
+  unbound?: { queues: LevelQueues; takesMax: number };
 }
+
+/** Calls that do not fit which the walk passes by, with `misfit: skip`. */
+export const SKIPPED_CALLS_MAX = 64;
 
 /**
  * FCFS inside a level; a call is added while the engine can fit it, and the walk stops at the first that does not fit
  * (the paper's strict stop). Calls in `run` come first, then `reserve`; started calls in neither are parked: `keep`.
  */
 export function formBatch(engine: Engine, rules: BatchRules): Batch {
-  const batch: Batch = { run: [], reserve: [], keep: [], unmarked: [] };
+  const batch: Batch = { run: [], reserve: [], keep: [], unmarked: [], tiersChanged: false };
   const room = new Room(engine, rules, batch);
   if (engine.capacity.preemption === "none") {
-    for (const call of engine.run) if (isRunnable(call, engine) && engine.started.has(call)) room.add(call);
+    for (const call of engine.run) if (isRunnable(call, engine) && engine.has(call)) room.add(call);
   }
-  for (const call of engine.queues.walk()) {
-    if (!room.offer(call)) break;
+  if (rules.unbound) {
+    for (const call of merged(engine.queues, rules.unbound.queues)) if (!room.offer(call)) break;
+    room.bindTaken();
+  } else engine.queues.walk((call) => room.offer(call));
+  if (room.parksSome()) {
+    for (const call of engine.startedInOrder()) {
+      if (call.placedIn !== rules.stamp && isRunnable(call, engine)) batch.keep.push(call);
+    }
   }
-  const placed = new Set([...batch.run, ...batch.reserve]);
-  batch.keep = [...engine.started].filter((call) => isRunnable(call, engine) && !placed.has(call)).sort(byRank);
+  room.placeIdle();
   return batch;
 }
 
@@ -37,16 +52,36 @@ function isRunnable(call: Call, engine: Engine): boolean {
   return call.engine === engine && call.stage === "queued" && call.cancel === undefined;
 }
 
+/** Two queues as one, in order. */
+function* merged(own: LevelQueues, unbound: LevelQueues): Generator<Call> {
+  const [a, b] = [own[Symbol.iterator](), unbound[Symbol.iterator]()];
+  let [x, y] = [a.next(), b.next()];
+  while (!x.done || !y.done) {
+    if (!x.done && (y.done || byRank(x.value, y.value) < 0)) {
+      yield x.value;
+      x = a.next();
+    } else if (!y.done) {
+      yield y.value;
+      y = b.next();
+    }
+  }
+}
+
 /** What is left of one engine while its batch is formed. */
 class Room {
   private readonly engine: Engine;
   private readonly rules: BatchRules;
   private readonly batch: Batch;
-  private readonly placed = new Set<Call>();
+  private readonly taken: Call[] = [];
+  private readonly batchCallsMax: number;
   private readonly placesMax: number;
+  private places = 0;
   private blocksLeft: number;
   private heldLeft: number;
+  private takesLeft: number;
+  private skipsLeft: number;
   private hasSuspect = false;
+  private startedPlaced = 0;
 
   constructor(engine: Engine, rules: BatchRules, batch: Batch) {
     this.engine = engine;
@@ -55,51 +90,115 @@ class Room {
     const { batchCallsMax, residentCallsMax, kvBlocks, heldCallsMax, preemption } = engine.capacity;
     // Where a call cannot be preempted, one that filled a slot early would block who outranks it (design §5).
     const reserveCallsMax = preemption === "none" ? 0 : rules.reserveCallsMax;
+    this.batchCallsMax = batchCallsMax;
     this.placesMax = Math.min(batchCallsMax + reserveCallsMax, Math.max(residentCallsMax, 1));
     this.blocksLeft = kvBlocks;
     this.heldLeft = heldCallsMax - engine.started.size;
+    this.takesLeft = rules.unbound?.takesMax ?? 0;
+    this.skipsLeft = rules.misfit === "skip" ? SKIPPED_CALLS_MAX : 0;
   }
 
   /** @returns false when the walk is over. */
   offer(call: Call): boolean {
-    if (this.placed.has(call)) return true;
-    if (this.taken() >= this.placesMax) return false;
+    if (call.placedIn === this.rules.stamp) return true;
+    if (this.places >= this.placesMax) return false;
     if (call.mayHaveRun) {
       this.batch.unmarked.push(call);
+      this.places++;
       return true;
     }
     // A suspect is the only suspect in its batch, so that only it is charged when the engine crashes again.
     if (call.crashes > 0 && this.hasSuspect) return true;
-    if (!this.engine.started.has(call)) {
-      if (!this.rules.admitsNew || this.heldLeft <= 0) return this.offerStarted();
-      this.heldLeft--;
+    if (call.planned) return this.add(call) || this.skipsLeft-- > 0;
+    // What others have a claim to does not end the walk: own calls may come behind it.
+    if (call.engine === undefined && this.takesLeft <= 0) return this.offerStarted();
+    if (!this.rules.admitsNew || this.heldLeft <= 0) return this.offerStarted();
+    if (!this.add(call)) return this.skipsLeft-- > 0;
+    this.heldLeft--;
+    if (call.engine === undefined) {
+      this.takesLeft--;
+      this.taken.push(call);
     }
-    return this.add(call);
+    return true;
   }
 
-  /** @returns false when the call does not fit: the strict stop. */
+  /** @returns false when the call does not fit. */
   add(call: Call): boolean {
-    const blocks = this.engine.blocksOf(call, this.rules.windowSteps);
+    const blocks = this.engine.blocksOf(call.contextTokens, this.rules.windowSteps);
     if (blocks > this.blocksLeft) return false;
     this.blocksLeft -= blocks;
-    this.placed.add(call);
+    this.places++;
+    call.placedIn = this.rules.stamp;
+    call.tier = "engine";
+    if (call.planned) this.startedPlaced++;
     if (call.crashes > 0) this.hasSuspect = true;
-    const list = this.batch.run.length < this.engine.capacity.batchCallsMax ? this.batch.run : this.batch.reserve;
-    list.push(call);
+    if (this.batch.run.length < this.batchCallsMax) this.batch.run.push(call);
+    else this.batch.reserve.push(call);
     return true;
+  }
+
+  /** Whether a started call is in neither `run` nor `reserve`. */
+  parksSome(): boolean {
+    return this.engine.started.size > this.startedPlaced;
+  }
+
+  /** Calls that were taken from those that no engine has are this engine's from here on. */
+  bindTaken(): void {
+    for (const call of this.taken) {
+      call.list?.remove(call);
+      call.engine = this.engine;
+      this.engine.queues.at(call.level).insert(call);
+    }
+  }
+
+  /**
+   * Where idle contexts lie: on the engine while run and reserve leave room, most valuable first; then in host memory,
+   * if it swaps; else they are recomputed (S7). A context that lies in host memory comes back only to run.
+   */
+  placeIdle(): void {
+    const { engine, batch } = this;
+    const swaps = engine.capacity.preemption === "swap";
+    if (engine.capacity.retains) this.continueRetained();
+    let blocksLeft = this.blocksLeft;
+    let contextsLeft = engine.capacity.residentCallsMax - this.places;
+    let hostLeft = engine.capacity.hostBlocks ?? 0;
+    let full = false;
+    for (const call of batch.keep) {
+      const blocks = engine.blocksOf(call.contextTokens, 0);
+      let { tier } = call;
+      full ||= tier === "engine" && (blocks > blocksLeft || contextsLeft <= 0);
+      if (tier === "engine" && full) tier = swaps ? "host" : "none";
+      if (tier === "host" && blocks > hostLeft) tier = "none";
+      if (tier === "engine") {
+        blocksLeft -= blocks;
+        contextsLeft--;
+      } else if (tier === "host") hostLeft -= blocks;
+      if (tier !== call.tier) batch.tiersChanged = true;
+      call.tier = tier;
+    }
+    if (engine.capacity.retains) {
+      engine.retained.shrink({
+        engineBlocks: blocksLeft,
+        engineContexts: Math.max(0, contextsLeft),
+        hostBlocks: hostLeft,
+        swaps,
+      });
+    }
+  }
+
+  private continueRetained(): void {
+    for (const calls of [this.batch.run, this.batch.reserve]) {
+      for (const call of calls) if (!call.planned) continueFrom(this.engine, call);
+    }
   }
 
   /** No new call may start: what is left of the batch goes to calls that have started, in the same order. */
   private offerStarted(): false {
-    const started = [...this.engine.started].filter((call) => isRunnable(call, this.engine)).sort(byRank);
-    for (const call of started) {
-      if (this.placed.has(call) || (call.crashes > 0 && this.hasSuspect)) continue;
-      if (this.taken() >= this.placesMax || !this.add(call)) break;
+    for (const call of this.engine.startedInOrder()) {
+      if (!isRunnable(call, this.engine)) continue;
+      if (call.placedIn === this.rules.stamp || (call.crashes > 0 && this.hasSuspect)) continue;
+      if (this.places >= this.placesMax || !this.add(call)) break;
     }
     return false;
-  }
-
-  private taken(): number {
-    return this.placed.size + this.batch.unmarked.length;
   }
 }

@@ -6,7 +6,7 @@
  *                │  └──── marking ◄────┘   (S3: no attempt k ≥ 2 without its marker)
  *                └─► closing ─► acked      (cancelled, expired, refused or dead: no agent holds it)
  */
-import type { CancelCause } from "./contract.ts";
+import type { CancelCause, KeptCall, PlannedCall, Tier } from "./contract.ts";
 import type { Engine } from "./engine.ts";
 import type { CallId, Millis } from "./ids.ts";
 import type { CallList } from "./queues.ts";
@@ -22,28 +22,42 @@ export type Stage =
   /** An agent writes the result of an earlier attempt under this attempt's fence (S4); in no queue. */
   | "settling"
   /** A terminal record is being written by the scheduler; in no queue. */
-  | "closing";
+  | "closing"
+  /** A terminal record is stored. */
+  | "ended";
 
 export interface Call {
   readonly id: CallId;
   seq: number;
   readonly program: ProgramEntry;
+  readonly thread: string | undefined;
   readonly arrivedAt: Millis;
   readonly deadlineAt: Millis;
   stage: Stage;
+  // Links of its program's list of active calls; owned by table.ts.
+  threadBefore: Call | undefined;
+  threadAfter: Call | undefined;
 
   // ── Algorithm 1 ──
-  /** Attained service of its program when it arrived. */
-  readonly inheritedMs: Millis;
+  /** Attained service of its program when it arrived, in the policy's unit. */
+  readonly inherited: number;
+  /** Its program's longest chain of service and of waiting when it arrived: T_p and W_p of the starvation ratio. */
+  readonly pathServiceMs: Millis;
+  readonly pathWaitingMs: Millis;
   level: number;
+  /** Place inside the level; equal ones in the order of `order`. */
+  readonly rank: number;
   /** Enqueue number: FCFS inside a level, and its place when it comes back from a lost engine. */
   order: number;
-  /** Service since it entered its level. */
-  quantumUsedMs: Millis;
-  // Links of the level's list; owned by queues.ts.
+  /** Service since it entered its level, in the policy's unit. */
+  quantumUsed: number;
+  /** Waiting and service at its last promotion: the ratio counts from there, the table does not. */
+  promotedWaitingMs: Millis;
+  promotedServiceMs: Millis;
+  /** It is in the heap of due promotions. */
+  promotionAwaited: boolean;
+  /** The level's list that it is in; owned by queues.ts. */
   list: CallList | undefined;
-  previous: Call | undefined;
-  next: Call | undefined;
 
   // ── binding and attempt ──
   engine: Engine | undefined;
@@ -62,6 +76,16 @@ export interface Call {
   servedMs: Millis;
   /** Tokens of prompt and answer: estimated, then as reported. */
   contextTokens: number;
+  /** Where the last plan has its context. */
+  tier: Tier;
+  /** How the last plan named it, once it was held. */
+  plannedAs: PlannedCall | KeptCall | undefined;
+  /** Stamp of the last report that named it; owned by agents.ts. */
+  seenIn: number;
+  /** Stamp of the last batch that it was placed in; owned by batch.ts. */
+  placedIn: number;
+  /** The retained context that it goes on from, until a report shows that the agent holds it. */
+  continues: CallId | undefined;
   /** Crashes of engines that this call is charged with; > 0 makes it a suspect (design §4, Poison). */
   crashes: number;
   cancel: CancelCause | undefined;
@@ -70,4 +94,10 @@ export interface Call {
 /** Waiting so far: everything since arrival that was no service. */
 export function waitedMs(call: Call, at: Millis): Millis {
   return Math.max(0, at - call.arrivedAt - call.servedMs - call.serviceMs);
+}
+
+/** Counts the service of the attempt that is over as service of earlier attempts. */
+export function bankService(call: Call): void {
+  call.servedMs += call.serviceMs;
+  call.serviceMs = 0;
 }

@@ -37,9 +37,14 @@ export interface EngineCapacity {
   residentCallsMax: number;
   /** Calls that the agent holds, resident or not. */
   heldCallsMax: number;
+  /** KV blocks on the engine: contexts of running, reserved, parked and retained calls together (S7). */
   kvBlocks: number;
   blockTokens: number;
   preemption: "swap" | "recompute" | "none";
+  /** KV blocks in host memory; 0, the default, when the engine has no such tier. */
+  hostBlocks?: number;
+  /** It keeps finished calls' contexts as the plan says; false, the default, leaves an own cache to the engine. */
+  retains?: boolean;
 }
 
 export interface ReportedCall {
@@ -59,6 +64,8 @@ export interface FinishedCall {
   found: boolean;
   serviceMs: Millis;
   waitingMs: Millis;
+  /** Prompt and answer; what was reported last when it is absent. */
+  contextTokens?: number;
 }
 
 /** The whole state of one agent. */
@@ -101,7 +108,27 @@ export interface PlannedCall {
   call: CallId;
   attempt: number;
   /** Until a report shows that the agent holds the call. */
-  dispatch?: { seq: number; fence: number; waitedMs: Millis; servedMs: Millis };
+  dispatch?: {
+    seq: number;
+    fence: number;
+    waitedMs: Millis;
+    servedMs: Millis;
+    /** The retained context that the call may go on from: its blocks are the call's now. */
+    continues?: CallId;
+  };
+}
+
+/** Where an idle context lies: on the engine, in host memory, or nowhere (its call is recomputed when it resumes). */
+export type Tier = "engine" | "host" | "none";
+
+export interface KeptCall extends PlannedCall {
+  tier: Tier;
+}
+
+/** The context of a finished call, kept for its program's next one. */
+export interface RetainedContext {
+  call: CallId;
+  tier: "engine" | "host";
 }
 
 /** The whole desired state of one engine: a lost or repeated plan does no harm. What is in no list is dropped. */
@@ -115,8 +142,10 @@ export interface EnginePlan {
   run: readonly PlannedCall[];
   /** What fills a slot the moment it frees. */
   reserve: readonly PlannedCall[];
-  /** Parked calls in order of value: the agent evicts from the tail. */
-  keep: readonly PlannedCall[];
+  /** Parked calls in order of value: the agent evicts from the tail, and swaps only when the space is needed. */
+  keep: readonly KeptCall[];
+  /** Contexts of finished calls in order of value; what is in neither list is dropped. */
+  retained: readonly RetainedContext[];
   cancel: readonly { call: CallId; attempt: number; cause: CancelCause }[];
   /** Answers to `fenced`: null = drop the result (S4). */
   fences: readonly { call: CallId; attempt: number; fence: number | null }[];
@@ -154,11 +183,17 @@ export interface SavedEntry {
   /** Sums over ended calls. */
   serviceMs: Millis;
   waitingMs: Millis;
-  /** What the policy ranks by. */
-  attainedMs: Millis;
+  /** What the policy ranks by: time or tokens. */
+  attained: number;
+  /** The longest chain of service, and of waiting, that its ended calls make (starvation ratio). */
+  pathServiceMs: Millis;
+  pathWaitingMs: Millis;
   endedCalls: number;
   endedAt: Millis | undefined;
   pin: EngineId | undefined;
+  /** Engines that its calls ended on, the last ones. */
+  engines: readonly EngineId[];
+  arrivedAt: Millis;
   lastArrivalAt: Millis;
   lastCompletionAt: Millis | undefined;
   /** The calls charged last: one that is reported twice counts once. */

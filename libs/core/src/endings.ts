@@ -2,22 +2,39 @@
 import { closeCall, closeCancelled, nextAttempt } from "./attempts.ts";
 import { type Call, waitedMs } from "./call.ts";
 import type { CancelCause, FinishedCall, Input } from "./contract.ts";
+import type { Engine } from "./engine.ts";
 import type { CallId, Millis } from "./ids.ts";
+import { promoteDue } from "./starvation.ts";
 import type { State } from "./state.ts";
 
-/** Idle programs dropped per input: a bound on one input's work. */
-const IDLE_DROP_MAX = 100;
+/** Programs looked at for being stale per input: a bound on one input's work. */
+const IDLE_LOOKS_MAX = 100;
 
-/** An agent reports that a terminal record is stored: charge the program once, ack. */
-export function finishCall(state: State, call: Call, finished: FinishedCall, at: Millis): void {
-  const program = call.program;
+/**
+ * A terminal record is stored: charge the program once, ack.
+ *
+ * @param engine whose agent says so, and where the context lies: not always the one that the call is queued on.
+ */
+export function finishCall(
+  state: State,
+  call: Call,
+  finished: FinishedCall,
+  at: Millis,
+  engine: Engine | undefined,
+): void {
+  const { program } = call;
+  const { policy } = state.config;
   state.settle(call);
-  if (!finished.found) {
-    const served = Math.max(0, finished.serviceMs);
-    if (state.table.charge(call, state.config.policy, served, finished.waitingMs, at)) state.save(program);
-  }
-  // Most recently used from here on.
-  if (state.table.get(program.id) === program) state.table.open(program.id, at, program.alone);
+  call.engine = engine;
+  if (finished.found) return;
+  if (finished.contextTokens !== undefined) call.contextTokens = finished.contextTokens;
+  const serviceMs = Math.max(0, finished.serviceMs);
+  // A call that never ran had no tokens either: its context is its prompt's estimate.
+  const tokens = serviceMs > 0 ? call.contextTokens : 0;
+  const served = policy.measures === "time" ? serviceMs : tokens;
+  if (!state.table.charge(call, policy, { serviceMs, waitingMs: finished.waitingMs, served }, at)) return;
+  if (finished.status === "completed") state.completed(call, served);
+  state.save(program);
 }
 
 /** A terminal record that the scheduler wrote itself, or found when it tried. */
@@ -26,7 +43,13 @@ export function outcomeSeen(state: State, { at, call: id, status }: Extract<Inpu
   if (!call) return;
   const waitingMs = waitedMs(call, at);
   const serviceMs = call.servedMs + call.serviceMs;
-  finishCall(state, call, { call: id, attempt: call.attempt, status, found: false, serviceMs, waitingMs }, at);
+  finishCall(
+    state,
+    call,
+    { call: id, attempt: call.attempt, status, found: false, serviceMs, waitingMs },
+    at,
+    undefined,
+  );
 }
 
 /** @returns whether the call came after the end of its program, and is refused. */
@@ -60,7 +83,10 @@ export function cancelCall(state: State, call: Call, cause: CancelCause, at: Mil
     return;
   }
   state.unqueue(call);
-  if (call.engine) state.wantPlan(call.engine);
+  if (!call.engine) return;
+  call.engine.cancels.add(call);
+  call.engine.answerDue = true;
+  state.wantPlan(call.engine);
 }
 
 /** A cancel can overtake its call: it is remembered for a while, the oldest forgotten first. */
@@ -74,7 +100,7 @@ function remember(state: State, id: CallId, cause: CancelCause, at: Millis): voi
   }
 }
 
-/** Deadlines that have passed, and programs that nobody uses any more. */
+/** Deadlines that have passed, calls that starve, and programs that nobody uses any more. */
 export function timePassed(state: State, at: Millis): void {
   if (!state.leading) return;
   for (;;) {
@@ -82,5 +108,6 @@ export function timePassed(state: State, at: Millis): void {
     if (!call) break;
     if (state.calls.get(call.id) === call) cancelCall(state, call, "deadline", at);
   }
-  state.table.dropIdle(at - state.config.programIdleMaxMs, IDLE_DROP_MAX);
+  promoteDue(state, at);
+  state.table.dropIdle(at, IDLE_LOOKS_MAX);
 }

@@ -5,8 +5,9 @@
 
 import type { Call } from "./call.ts";
 import type { EngineCapacity } from "./contract.ts";
-import type { EngineId, Millis } from "./ids.ts";
+import type { CallId, EngineId, Millis } from "./ids.ts";
 import { byRank, LevelQueues } from "./queues.ts";
+import { RetainedContexts } from "./retained.ts";
 
 export class Engine {
   readonly id: EngineId;
@@ -14,11 +15,19 @@ export class Engine {
   readonly capacity: EngineCapacity;
   readonly queues: LevelQueues;
   /** Calls that its agent may hold: planned here at least once and not finished. Bounded by `heldCallsMax`. */
-  readonly started = new Set<Call>();
+  readonly started = new Map<CallId, Call>();
+  /** The same, ordered when they were last asked for; calls that have left are still in it. */
+  private ordered: Call[] = [];
+  /** Contexts that it keeps for programs' next calls. */
+  readonly retained = new RetainedContexts();
+  /** Calls that its agent shall end. */
+  readonly cancels = new Set<Call>();
   /** Calls of the last plan. */
   run: readonly Call[] = [];
   reserve: readonly Call[] = [];
   keep: readonly Call[] = [];
+  /** Version of `retained` in the last plan. */
+  retainedSent = 0;
   /** Answers to `fenced` that the next plan carries. */
   fences: { call: Call["id"]; attempt: number; fence: number | null }[] = [];
   planNumber = 0;
@@ -34,7 +43,7 @@ export class Engine {
     this.queues = new LevelQueues(levelCount);
   }
 
-  /** Calls bound to this engine that are about to be merged into its queues. */
+  /** Calls bound to this engine that are about to be queued. */
   incomingCalls = 0;
   /** False while the engine is silent: it gets no new calls. */
   accepting = true;
@@ -52,11 +61,44 @@ export class Engine {
   }
 
   /**
-   * KV blocks that a call needs for the coming window. An estimate never blocks a queue: it is capped at the engine's
-   * capacity, and a call that truly cannot fit is refused by the agent.
+   * KV blocks that a context takes, grown by so many tokens. An estimate never blocks a queue: it is capped at the
+   * engine's capacity, and a call that truly cannot fit is refused by the agent.
    */
-  blocksOf(call: Call, windowSteps: number): number {
-    return Math.min(this.capacity.kvBlocks, Math.ceil((call.contextTokens + windowSteps) / this.capacity.blockTokens));
+  blocksOf(contextTokens: number, growthTokens: number): number {
+    const blocks = Math.ceil((contextTokens + growthTokens) / this.capacity.blockTokens);
+    return blocks < this.capacity.kvBlocks ? blocks : this.capacity.kvBlocks;
+  }
+
+  /** The call is in a plan of this engine: from here on its agent may hold it. */
+  start(call: Call): void {
+    if (this.has(call)) return;
+    // It may have been here before.
+    if (call.attempt > 1) this.ordered = this.ordered.filter((other) => other !== call);
+    this.started.set(call.id, call);
+    this.ordered.push(call);
+  }
+
+  /** Whether its agent may hold the call. */
+  has(call: Call): boolean {
+    return this.started.get(call.id) === call;
+  }
+
+  /** Started calls by rank. Little has changed since the last time, so sorting them again costs one pass. */
+  startedInOrder(): readonly Call[] {
+    if (this.ordered.length > this.started.size) {
+      let kept = 0;
+      for (const call of this.ordered) if (call.planned && call.engine === this) this.ordered[kept++] = call;
+      this.ordered.length = kept;
+    }
+    return this.ordered.sort(byRank);
+  }
+
+  /** No agent holds the call for this engine any more. */
+  forget(call: Call): void {
+    if (!this.has(call)) return;
+    this.started.delete(call.id);
+    call.planned = false;
+    if (call.cancel !== undefined) this.cancels.delete(call);
   }
 }
 
@@ -67,13 +109,23 @@ export interface Batch {
   keep: Call[];
   /** Calls at the head that need a marker before they may be planned. */
   unmarked: Call[];
+  /** A kept context goes to another tier. */
+  tiersChanged: boolean;
 }
 
 /** Whether the agent was sent these very lists already. */
 export function isLastPlan(engine: Engine, batch: Batch): boolean {
-  return same(engine.run, batch.run) && same(engine.reserve, batch.reserve) && same(engine.keep, batch.keep);
+  return (
+    !batch.tiersChanged &&
+    engine.retainedSent === engine.retained.version &&
+    same(engine.run, batch.run) &&
+    same(engine.reserve, batch.reserve) &&
+    same(engine.keep, batch.keep)
+  );
 }
 
 function same(a: readonly Call[], b: readonly Call[]): boolean {
-  return a.length === b.length && a.every((call, i) => call === b[i]);
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
 }

@@ -1,80 +1,102 @@
-/** A binary min-heap of (due time, value). Equal times come out in the order they went in (S6). */
+/**
+ * A binary min-heap of (due time, value). Equal times come out in the order they went in (S6). Times, orders and
+ * values lie in arrays of their own: three numbers per entry and no object.
+ */
 import type { Millis } from "./ids.ts";
 
-interface Node<T> {
-  at: Millis;
-  order: number;
-  value: T;
-}
-
 export class DueHeap<T> {
-  private readonly nodes: Node<T>[] = [];
+  private readonly ats: Millis[] = [];
+  private readonly orders: number[] = [];
+  private readonly values: T[] = [];
   private nextOrder = 0;
+  private nextLook = 0;
 
   get size(): number {
-    return this.nodes.length;
+    return this.values.length;
   }
 
   /** The earliest due time. */
   get nextAt(): Millis | undefined {
-    return this.nodes[0]?.at;
+    return this.ats[0];
   }
 
   push(at: Millis, value: T): void {
-    this.nodes.push({ at, order: this.nextOrder++, value });
-    let child = this.nodes.length - 1;
-    while (child > 0) {
-      const parent = (child - 1) >> 1;
-      if (!this.swapIfLater(parent, child)) break;
-      child = parent;
-    }
+    this.ats.push(at);
+    this.orders.push(this.nextOrder++);
+    this.values.push(value);
+    this.rise(this.values.length - 1);
   }
 
   /** Takes the earliest value that is due at `at`. */
   popDue(at: Millis): T | undefined {
-    const first = this.nodes[0];
-    if (!first || first.at > at) return undefined;
-    const last = this.nodes.pop();
-    if (last && last !== first) {
-      this.nodes[0] = last;
-      this.sink();
+    const first = this.values[0];
+    if (first === undefined || (this.ats[0] as Millis) > at) return undefined;
+    this.removeAt(0);
+    return first;
+  }
+
+  /**
+   * Looks at the next few entries, in turn, and drops those that are no longer wanted. Called once per push with two
+   * looks it keeps the unwanted ones below the wanted, at a cost that does not come in one piece.
+   */
+  tidy(wanted: (value: T) => boolean, looks = 2): void {
+    for (let i = 0; i < looks; i++) {
+      if (this.nextLook >= this.values.length) this.nextLook = 0;
+      const value = this.values[this.nextLook];
+      if (value === undefined) return;
+      if (wanted(value)) this.nextLook++;
+      else this.removeAt(this.nextLook);
     }
-    return first.value;
   }
 
-  /** Drops what is no longer wanted; O(n), for callers that do it once per n changes. */
-  retain(wanted: (value: T) => boolean): void {
-    const kept = this.nodes.filter((node) => wanted(node.value)).sort((a, b) => a.at - b.at || a.order - b.order);
-    this.nodes.length = 0;
-    // A sorted array is a heap.
-    for (const node of kept) this.nodes.push(node);
+  private removeAt(place: number): void {
+    const last = this.values.length - 1;
+    this.swap(place, last);
+    this.ats.pop();
+    this.orders.pop();
+    this.values.pop();
+    if (place >= last) return;
+    this.rise(place);
+    this.sink(place);
   }
 
-  private sink(): void {
-    let parent = 0;
+  private rise(from: number): void {
+    let child = from;
+    while (child > 0) {
+      const parent = (child - 1) >> 1;
+      if (!this.later(parent, child)) return;
+      this.swap(parent, child);
+      child = parent;
+    }
+  }
+
+  private sink(from: number): void {
+    const size = this.values.length;
+    let parent = from;
     for (;;) {
-      const left = 2 * parent + 1;
-      const right = left + 1;
-      let least = left;
-      if (right < this.nodes.length && this.later(left, right)) least = right;
-      if (left >= this.nodes.length || !this.swapIfLater(parent, least)) return;
+      let least = 2 * parent + 1;
+      if (least >= size) return;
+      if (least + 1 < size && this.later(least, least + 1)) least++;
+      if (!this.later(parent, least)) return;
+      this.swap(parent, least);
       parent = least;
     }
   }
 
   private later(a: number, b: number): boolean {
-    const [x, y] = [this.nodes[a], this.nodes[b]];
-    if (!x || !y) return false;
-    return x.at !== y.at ? x.at > y.at : x.order > y.order;
+    const x = this.ats[a] as number;
+    const y = this.ats[b] as number;
+    return x !== y ? x > y : (this.orders[a] as number) > (this.orders[b] as number);
   }
 
-  private swapIfLater(parent: number, child: number): boolean {
-    if (!this.later(parent, child)) return false;
-    const [x, y] = [this.nodes[parent], this.nodes[child]];
-    if (x && y) {
-      this.nodes[parent] = y;
-      this.nodes[child] = x;
-    }
-    return true;
+  private swap(a: number, b: number): void {
+    const { ats, orders, values } = this;
+    const [at, order, value] = [ats[a] as number, orders[a] as number, values[a] as T];
+    ats[a] = ats[b] as number;
+    orders[a] = orders[b] as number;
+    values[a] = values[b] as T;
+    ats[b] = at;
+    orders[b] = order;
+    values[b] = value;
   }
 }

@@ -1,7 +1,8 @@
-export { type Balancer, type BalancerName, balancers, isBalancerName } from "./balancers.ts";
+export { type Balancer, type BalancerName, balancers, isBalancerName, SHORT_PROMPT_TOKENS_MAX } from "./balancers.ts";
+export type { Calibration, CoreConfig } from "./config.ts";
 export * from "./contract.ts";
 export * from "./ids.ts";
-export { doublingLadder, type Ladder, type Level, levelOf, singleLevel } from "./ladder.ts";
-export { isPolicyName, type Policy, type PolicyName, policies } from "./policies.ts";
-export { Scheduler } from "./scheduler.ts";
-export type { CoreConfig } from "./state.ts";
+export { doublingLadder, FACTOR, type Ladder, LEVELS, type Level, levelOf, singleLevel } from "./ladder.ts";
+export { isPolicyName, type Policy, type PolicyName, type ProgramPast, policies } from "./policies.ts";
+export { type ActiveCall, Scheduler } from "./scheduler.ts";
+export { BETA, BETA_FLOOR_MS, type Totals } from "./state.ts";

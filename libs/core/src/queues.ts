@@ -1,63 +1,103 @@
 /**
- * Queues of calls: one FIFO per level, linked through the calls themselves, so that every move is O(1).
+ * Queues of calls: one ordered list per level. A list is a row of short sorted chunks: the tail is O(1), any other
+ * place is found by bisection, and a walk reads memory in order.
  */
 import type { Call } from "./call.ts";
 
-/** A FIFO ordered by enqueue number. A call is in at most one list at a time. */
+const CHUNK_CALLS_MAX = 256;
+
+/** Order inside a level: by rank, and first come, first served among equals. */
+function before(a: Call, b: Call): boolean {
+  return a.rank !== b.rank ? a.rank < b.rank : a.order < b.order;
+}
+
+/** A call is in at most one list at a time. */
 export class CallList {
-  head: Call | undefined;
-  tail: Call | undefined;
+  /** None of them is empty. */
+  private readonly chunks: Call[][] = [];
   size = 0;
 
-  push(call: Call): void {
-    this.insertAfter(this.tail, call);
+  get head(): Call | undefined {
+    return this.chunks[0]?.[0];
   }
 
-  /** Puts a call back where its enqueue number belongs; calls that come back are old, so the walk is short. */
-  restore(call: Call): void {
-    let place: Call | undefined;
-    for (let next = this.head; next && next.order < call.order; next = next.next) place = next;
-    this.insertAfter(place, call);
-  }
-
-  /** Merges calls that are sorted by enqueue number, in one pass. */
-  merge(sorted: readonly Call[]): void {
-    let place: Call | undefined;
-    let next = this.head;
-    for (const call of sorted) {
-      while (next && next.order < call.order) {
-        place = next;
-        next = next.next;
-      }
-      this.insertAfter(place, call);
-      place = call;
-    }
+  /** Puts a call where its rank and enqueue number belong: mostly the tail. */
+  insert(call: Call): void {
+    if (call.list) throw new Error(`call ${call.id} is in a list already`);
+    call.list = this;
+    this.size++;
+    const { chunks } = this;
+    const lastChunk = chunks[chunks.length - 1];
+    const last = lastChunk?.[lastChunk.length - 1];
+    if (lastChunk === undefined || last === undefined) chunks.push([call]);
+    else if (!before(call, last)) {
+      if (lastChunk.length < CHUNK_CALLS_MAX) lastChunk.push(call);
+      else chunks.push([call]);
+    } else this.insertInside(call);
   }
 
   remove(call: Call): void {
     if (call.list !== this) throw new Error(`call ${call.id} is not in this list`);
-    if (call.previous) call.previous.next = call.next;
-    else this.head = call.next;
-    if (call.next) call.next.previous = call.previous;
-    else this.tail = call.previous;
+    const at = this.chunkOf(call);
+    const chunk = this.chunks[at] as Call[];
+    const place = placeIn(chunk, call);
+    if (chunk[place] !== call) throw new Error(`call ${call.id} is not at its place`);
+    if (place === 0) chunk.shift();
+    else if (place === chunk.length - 1) chunk.pop();
+    else chunk.splice(place, 1);
+    if (chunk.length === 0) {
+      if (at === 0) this.chunks.shift();
+      else this.chunks.splice(at, 1);
+    }
     call.list = undefined;
-    call.previous = undefined;
-    call.next = undefined;
     this.size--;
   }
 
-  private insertAfter(place: Call | undefined, call: Call): void {
-    if (call.list) throw new Error(`call ${call.id} is in a list already`);
-    const next = place ? place.next : this.head;
-    call.list = this;
-    call.previous = place;
-    call.next = next;
-    if (place) place.next = call;
-    else this.head = call;
-    if (next) next.previous = call;
-    else this.tail = call;
-    this.size++;
+  /** Calls `visit` in order until it returns false. The list must not change meanwhile. @returns whether it came to the end. */
+  walk(visit: (call: Call) => boolean): boolean {
+    for (const chunk of this.chunks) {
+      for (const call of chunk) if (!visit(call)) return false;
+    }
+    return true;
   }
+
+  *[Symbol.iterator](): Generator<Call> {
+    for (const chunk of this.chunks) yield* chunk;
+  }
+
+  private insertInside(call: Call): void {
+    const at = this.chunkOf(call);
+    const chunk = this.chunks[at] as Call[];
+    chunk.splice(placeIn(chunk, call), 0, call);
+    if (chunk.length > CHUNK_CALLS_MAX) this.chunks.splice(at + 1, 0, chunk.splice(CHUNK_CALLS_MAX >> 1));
+  }
+
+  /** Index of the last chunk whose head is not after the call, or 0. */
+  private chunkOf(call: Call): number {
+    let low = 0;
+    let high = this.chunks.length - 1;
+    while (low < high) {
+      const middle = (low + high + 1) >> 1;
+      const head = this.chunks[middle]?.[0] as Call;
+      if (head === call || before(head, call)) low = middle;
+      else high = middle - 1;
+    }
+    return low;
+  }
+}
+
+/** Index of the first call that is not before this one. */
+function placeIn(chunk: readonly Call[], call: Call): number {
+  // What leaves is mostly the head.
+  if (chunk[0] === call) return 0;
+  let low = 0;
+  let high = chunk.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (before(chunk[middle] as Call, call)) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 /** Q1 … QK of one engine, or of the calls that no engine has. */
@@ -80,26 +120,24 @@ export class LevelQueues {
     return list;
   }
 
-  /** Q1 … QK, FCFS inside a level. Removing the call at hand while walking is allowed. */
-  *walk(): Generator<Call> {
-    for (const level of this.levels) {
-      for (let call = level.head; call; ) {
-        const next: Call | undefined = call.next;
-        yield call;
-        call = next;
-      }
-    }
+  /** Q1 … QK, in order inside a level, until `visit` returns false. */
+  walk(visit: (call: Call) => boolean): void {
+    for (const level of this.levels) if (!level.walk(visit)) return;
+  }
+
+  *[Symbol.iterator](): Generator<Call> {
+    for (const level of this.levels) yield* level;
   }
 
   /** Takes every call out, in order. */
   takeAll(): Call[] {
-    const calls = [...this.walk()];
+    const calls = [...this];
     for (const call of calls) call.list?.remove(call);
     return calls;
   }
 }
 
-/** Rank of two calls: Q1 before Q2, older before younger. */
+/** Rank of two calls: Q1 before Q2, then the order inside a level. */
 export function byRank(a: Call, b: Call): number {
-  return a.level - b.level || a.order - b.order;
+  return a.level - b.level || a.rank - b.rank || a.order - b.order;
 }

@@ -2,23 +2,41 @@
  * The scheduler: one `apply`, synchronous and deterministic. It has no clock, no random, no IO and no dependency;
  * time comes with each input, and what shall be done leaves as commands (design §5).
  *
- * A reader who knows the paper: the process table is table.ts, Algorithm 1 is arrivals.ts (step 1), agents.ts
- * (step 2) and batch.ts (step 3), Algorithm 2 is balancers.ts, PLAS and ATLAS are policies.ts.
+ * A reader who knows the paper: the process table is table.ts, Algorithm 1 is arrivals.ts (step 1), agents.ts and
+ * starvation.ts (step 2) and batch.ts (step 3), its queues are ladder.ts, calibration.ts and queues.ts, Algorithm 2 is
+ * balancers.ts, KV memory is batch.ts (`placeIdle`) and retained.ts, PLAS and ATLAS are policies.ts.
  */
 import { engineJoined, engineLost, engineSuspected, reported } from "./agents.ts";
 import { callArrived, leaderStarted, programEnded, programStarted } from "./arrivals.ts";
 import { dispatchOf, markerRefused, markerWritten, nextAttempt } from "./attempts.ts";
 import { formBatch } from "./batch.ts";
-import type { Call } from "./call.ts";
-import type { Command, EnginePlan, Input, PlannedCall, SavedEntry } from "./contract.ts";
+import { type Call, waitedMs } from "./call.ts";
+import type { CoreConfig } from "./config.ts";
+import type { Command, EnginePlan, Input, KeptCall, PlannedCall, SavedEntry } from "./contract.ts";
 import { callCancelled, outcomeSeen, timePassed } from "./endings.ts";
 import { type Batch, type Engine, isLastPlan } from "./engine.ts";
 import type { CallId, EngineId, Millis, ProgramId } from "./ids.ts";
-import { type CoreConfig, State } from "./state.ts";
+import type { Ladder } from "./ladder.ts";
+import { promoteDue } from "./starvation.ts";
+import { State, type Totals } from "./state.ts";
 import { type ProgramEntry, saved } from "./table.ts";
+
+/** One of a program's threads: an active call, with its own arrival, waiting and service. */
+export interface ActiveCall {
+  call: CallId;
+  thread: string | undefined;
+  engine: EngineId | undefined;
+  /** 0 = Q1. */
+  level: number;
+  arrivedAt: Millis;
+  waitingMs: Millis;
+  serviceMs: Millis;
+}
 
 export class Scheduler {
   private readonly state: State;
+  /** The due time that a `wakeAt` was asked for last. */
+  private wakeAt: Millis | undefined;
 
   constructor(config: CoreConfig) {
     this.state = new State(config);
@@ -28,14 +46,22 @@ export class Scheduler {
   apply(input: Input): Command[] {
     const { state } = this;
     const plansAsked = input.kind !== "planDue" && state.leading && state.planDue.size > 0;
-    const deadline = state.deadlines.nextAt;
     this.react(input);
     if (state.leading && state.planDue.size > 0 && !plansAsked) state.emit({ kind: "wakeAt", at: input.at });
-    const next = state.deadlines.nextAt;
-    if (next !== undefined && (deadline === undefined || next < deadline || input.kind === "timePassed")) {
-      state.emit({ kind: "wakeAt", at: next });
-    }
+    this.askToBeWoken(input);
     return state.takeCommands();
+  }
+
+  /** For the next deadline or promotion: when it comes sooner than what was asked for, or that time has passed. */
+  private askToBeWoken(input: Input): void {
+    const { deadlines, promotions } = this.state;
+    const deadline = deadlines.nextAt ?? Number.POSITIVE_INFINITY;
+    const promotion = promotions.nextAt ?? Number.POSITIVE_INFINITY;
+    const next = deadline < promotion ? deadline : promotion;
+    if (input.kind === "timePassed") this.wakeAt = undefined;
+    if (next === Number.POSITIVE_INFINITY || (this.wakeAt !== undefined && next >= this.wakeAt)) return;
+    this.wakeAt = next;
+    this.state.emit({ kind: "wakeAt", at: next });
   }
 
   private react(input: Input): void {
@@ -99,29 +125,37 @@ export class Scheduler {
 
   private planAll(at: Millis): void {
     if (!this.state.leading) return;
+    promoteDue(this.state, at);
     const engines = [...this.state.planDue];
     this.state.planDue.clear();
     for (const engine of engines) if (this.state.engines.get(engine.id) === engine) this.planEngine(engine, at);
   }
 
   private planEngine(engine: Engine, at: Millis): void {
-    const { windowSteps, reserveCallsMax } = this.state.config;
-    const admitsNew = this.state.admitsNew && engine.accepting;
-    const batch = formBatch(engine, { windowSteps, reserveCallsMax, admitsNew });
+    const { state } = this;
+    const { windowSteps, reserveCallsMax, misfit = "stop" } = state.config;
+    const late = state.unbound.size > 0 ? { queues: state.unbound, takesMax: state.lateTakesMax(engine) } : undefined;
+    const stamp = state.takeStamp();
+    const batch = formBatch(engine, {
+      stamp,
+      windowSteps,
+      reserveCallsMax,
+      misfit,
+      admitsNew: state.admitsNew && engine.accepting,
+      ...(late ? { unbound: late } : {}),
+    });
     // Their markers are written first; they come back to their places when that is done.
-    for (const call of batch.unmarked) nextAttempt(this.state, call, "take_over", at);
-    const cancelled = [...engine.started].filter((call) => call.cancel !== undefined && call.stage === "queued");
-    const changed = !isLastPlan(engine, batch) || cancelled.some((call) => !this.sentCancels.has(call));
-    if (!changed && !engine.answerDue && engine.planNumber > 0) return;
-    this.send(engine, batch, cancelled, at);
+    for (const call of batch.unmarked) nextAttempt(state, call, "take_over", at);
+    if (!engine.answerDue && engine.planNumber > 0 && isLastPlan(engine, batch)) return;
+    this.send(engine, batch, stamp, at);
   }
 
-  /** Cancels that a plan has carried: the next one repeats them, but they are no reason for one. */
-  private readonly sentCancels = new WeakSet<Call>();
-
-  private send(engine: Engine, batch: Batch, cancelled: Call[], at: Millis): void {
-    engine.planNumber = this.state.takePlanNumber();
+  private send(engine: Engine, batch: Batch, stamp: number, at: Millis): void {
+    const { state } = this;
+    for (const call of engine.run) if (isPreempted(call, engine, stamp)) state.totals.preemptions++;
+    engine.planNumber = state.takePlanNumber();
     const planned = (call: Call): PlannedCall => plannedCall(engine, call, at);
+    const cancels = [...engine.cancels].filter((call) => call.stage === "queued");
     const plan: EnginePlan = {
       engine: engine.id,
       incarnation: engine.incarnation,
@@ -129,17 +163,20 @@ export class Scheduler {
       reportSeen: engine.reportSeen,
       run: batch.run.map(planned),
       reserve: batch.reserve.map(planned),
-      keep: batch.keep.map(planned),
-      cancel: cancelled.map((call) => ({ call: call.id, attempt: call.attempt, cause: call.cancel ?? "client" })),
+      keep: batch.keep.map((call) => keptCall(engine, call, at)),
+      retained: engine.capacity.retains ? engine.retained.list() : [],
+      cancel: cancels.map((call) => ({ call: call.id, attempt: call.attempt, cause: call.cancel ?? "client" })),
       fences: engine.fences,
-      windowSteps: this.state.config.windowSteps,
+      windowSteps: state.config.windowSteps,
     };
-    for (const call of cancelled) this.sentCancels.add(call);
-    Object.assign(engine, { run: batch.run, reserve: batch.reserve, keep: batch.keep });
+    engine.run = batch.run;
+    engine.reserve = batch.reserve;
+    engine.keep = batch.keep;
+    engine.retainedSent = engine.retained.version;
     engine.fences = [];
     engine.answerDue = false;
     engine.planSentAt = at;
-    this.state.emit({ kind: "sendPlan", plan });
+    state.emit({ kind: "sendPlan", plan });
   }
 
   // ── views ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -168,21 +205,66 @@ export class Scheduler {
     const entry: ProgramEntry | undefined = this.state.table.get(id);
     if (!entry) return undefined;
     let running = 0;
-    for (const call of entry.threads) if (call.engine?.run.includes(call)) running++;
-    return { ...saved(entry), waitingCalls: entry.threads.size - running, runningCalls: running };
+    for (const call of entry.threads()) if (call.engine?.run.includes(call)) running++;
+    return { ...saved(entry), waitingCalls: entry.threadCount - running, runningCalls: running };
+  }
+
+  /** The program's active calls, youngest first (process table, paper §2). */
+  threads(id: ProgramId, at: Millis): ActiveCall[] {
+    const entry = this.state.table.get(id);
+    return [...(entry?.threads() ?? [])].map((call) => ({
+      call: call.id,
+      thread: call.thread,
+      engine: call.engine?.id,
+      level: call.level,
+      arrivedAt: call.arrivedAt,
+      waitingMs: waitedMs(call, at),
+      serviceMs: call.servedMs + call.serviceMs,
+    }));
+  }
+
+  /** The ladder in force. */
+  get ladder(): Ladder {
+    return this.state.ladder;
+  }
+
+  /** What was done since this scheduler was made. */
+  get totals(): Readonly<Totals> {
+    return this.state.totals;
   }
 }
 
 function runningCalls(engine: Engine): number {
   let running = 0;
-  for (const call of engine.run) if (engine.started.has(call)) running++;
+  for (const call of engine.run) if (engine.has(call)) running++;
   return running;
 }
 
+/** What a plan says of a call that is held does not change from plan to plan: it is written once. */
 function plannedCall(engine: Engine, call: Call, at: Millis): PlannedCall {
-  engine.started.add(call);
+  if (call.held) {
+    const last = call.plannedAs;
+    if (last && last.attempt === call.attempt && !("tier" in last)) return last;
+    call.plannedAs = { call: call.id, attempt: call.attempt };
+    return call.plannedAs;
+  }
+  engine.start(call);
   call.planned = true;
-  return { call: call.id, attempt: call.attempt, ...(call.held ? {} : { dispatch: dispatchOf(call, at) }) };
+  return { call: call.id, attempt: call.attempt, dispatch: dispatchOf(call, at) };
+}
+
+function keptCall(engine: Engine, call: Call, at: Millis): KeptCall {
+  if (!call.held) return { ...plannedCall(engine, call, at), tier: call.tier };
+  const last = call.plannedAs;
+  if (last && last.attempt === call.attempt && "tier" in last && last.tier === call.tier) return last;
+  const kept = { call: call.id, attempt: call.attempt, tier: call.tier };
+  call.plannedAs = kept;
+  return kept;
+}
+
+/** It was in the batch, is not in the new one, and goes on later. */
+function isPreempted(call: Call, engine: Engine, stamp: number): boolean {
+  return call.engine === engine && call.list !== undefined && call.placedIn !== stamp;
 }
 
 function unknownInput(input: never): never {

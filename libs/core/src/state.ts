@@ -2,52 +2,51 @@
  * All that the core knows, and the few moves that every handler shares. Nothing here survives a leader but what
  * `saveEntry` and the records hold: a new leader rebuilds it from CALLS, reports, OUTCOMES and the saved entries.
  */
-import type { Balancer } from "./balancers.ts";
+import { LadderCalibrator } from "./calibration.ts";
 import type { Call } from "./call.ts";
+import type { CoreConfig } from "./config.ts";
 import type { CancelCause, Command, FinishedCall, ReportedCall } from "./contract.ts";
 import { Engine } from "./engine.ts";
 import { DueHeap } from "./heap.ts";
 import type { CallId, EngineId, Millis } from "./ids.ts";
-import type { Ladder } from "./ladder.ts";
-import type { Policy } from "./policies.ts";
+import { type Ladder, levelOf } from "./ladder.ts";
 import { byRank, LevelQueues } from "./queues.ts";
+import { dropRetained, type Retained } from "./retained.ts";
+import { awaitPromotion } from "./starvation.ts";
 import { ProcessTable, type ProgramEntry, saved } from "./table.ts";
 
-export interface CoreConfig {
-  policy: Policy;
-  /** For policies that move calls between levels. */
-  ladder: Ladder;
-  balancer: Balancer;
-  /** N of multi-step scheduling: decode steps between two plans. */
-  windowSteps: number;
-  /** Over-provisioned calls per engine, which fill a vacancy inside the window (paper §4.4). */
-  reserveCallsMax: number;
-  /** Crashes that one call may be charged with before it is dead. */
-  attemptsCrashedMax: number;
-  /** A program without calls is forgotten after this time. */
-  programIdleMaxMs: Millis;
-  /** A cancel can overtake its call: it is remembered so long, and so many are. */
-  cancelMemoryMs: Millis;
-  cancelMemoryMax: number;
-  /** A plan that its agent has not applied after this time is sent again. */
-  planResendMs: Millis;
+/** Waiting over service at which a call is promoted, when nobody says otherwise (docs/EVALUATION.md, β). */
+export const BETA = 8;
+/** Service below this counts as this much in the ratio. */
+export const BETA_FLOOR_MS = 1_000;
+
+/** What the scheduler has done since it was made. */
+export interface Totals {
+  promotions: number;
+  demotions: number;
+  /** Calls that left a batch unfinished. */
+  preemptions: number;
 }
 
-/** Ended calls that the deadline heap may hold beyond its live ones. */
-const DEADLINES_SLACK = 1024;
+/** Whether the call has no terminal record yet: heaps drop the others in passing. */
+const isOpen = (call: Call): boolean => call.stage !== "ended";
 
 export class State {
   readonly config: CoreConfig;
-  /** The ladder in force: the policy's own, or the configured one. */
-  readonly ladder: Ladder;
-  readonly table = new ProcessTable();
+  readonly beta: number;
+  readonly betaFloorMs: Millis;
+  /** Whether calls are promoted at all. */
+  readonly promotes: boolean;
+  readonly table: ProcessTable;
   /** Un-acked calls, in the order they were read. */
   readonly calls = new Map<CallId, Call>();
   readonly engines = new Map<EngineId, Engine>();
-  /** Queued calls that no engine has, because there is none. */
+  /** Queued calls that no engine has: there is none, or they are bound late. */
   readonly unbound: LevelQueues;
   /** Deadlines; a call that has ended is skipped when it comes out. */
   readonly deadlines = new DueHeap<Call>();
+  /** When calls below Q1 starve. */
+  readonly promotions = new DueHeap<Call>();
   readonly cancelMemory = new Map<CallId, { cause: CancelCause; until: Millis }>();
   /** What agents reported of calls that were not read yet, while gathering. */
   readonly reportedEarly = new Map<CallId, { engine: Engine; reported?: ReportedCall; finished?: FinishedCall }>();
@@ -56,16 +55,35 @@ export class State {
   admitsNew = true;
   /** Engines whose plan is due. */
   readonly planDue = new Set<Engine>();
+  readonly totals: Totals = { promotions: 0, demotions: 0, preemptions: 0 };
 
+  private readonly fixedLadder: Ladder | undefined;
+  private readonly calibrator: LadderCalibrator | undefined;
+  private readonly binds: "arrival" | "late";
   private commands: Command[] = [];
   private nextOrder = 0;
   private lastPlanNumber = 0;
+  private lastStamp = 0;
   private bindTurn = 0;
+  private accepting: Engine[] = [];
 
   constructor(config: CoreConfig) {
+    const { policy, ladder, beta = BETA, betaFloorMs = BETA_FLOOR_MS } = config;
     this.config = config;
-    this.ladder = config.policy.ladder === "configured" ? config.ladder : config.policy.ladder;
+    this.beta = beta;
+    this.betaFloorMs = betaFloorMs;
+    this.promotes = policy.starvation !== "none" && Number.isFinite(beta);
+    const chosen = policy.ladder === "configured" ? ladder : policy.ladder;
+    if ("first" in chosen) this.calibrator = new LadderCalibrator(chosen);
+    else this.fixedLadder = chosen;
+    this.binds = config.binding ?? "arrival";
+    this.table = new ProcessTable(config.programIdleMaxMs);
     this.unbound = new LevelQueues(this.ladder.length);
+  }
+
+  /** The ladder in force: the policy's own, the configured one, or what was learned. */
+  get ladder(): Ladder {
+    return (this.fixedLadder ?? this.calibrator?.ladder) as Ladder;
   }
 
   emit(command: Command): void {
@@ -83,6 +101,11 @@ export class State {
     return ++this.lastPlanNumber;
   }
 
+  /** Marks the calls of one batch, or of one report. */
+  takeStamp(): number {
+    return ++this.lastStamp;
+  }
+
   takeOrder(): number {
     return this.nextOrder++;
   }
@@ -92,43 +115,83 @@ export class State {
     this.planDue.add(engine);
   }
 
-  newEngine(id: EngineId, incarnation: string, capacity: Engine["capacity"]): Engine {
+  addEngine(id: EngineId, incarnation: string, capacity: Engine["capacity"]): Engine {
     const engine = new Engine(id, incarnation, capacity, this.ladder.length);
     this.engines.set(id, engine);
+    this.enginesChanged();
     return engine;
+  }
+
+  /** Its programs' pins and contexts go with it, so that one that comes back under its name starts afresh. */
+  removeEngine(engine: Engine): void {
+    this.engines.delete(engine.id);
+    this.planDue.delete(engine);
+    engine.retained.clear();
+    for (const entry of this.table.all()) if (entry.pin === engine.id) entry.pin = undefined;
+    this.enginesChanged();
+  }
+
+  /** Pins of a former leader's table whose engines have left since. */
+  dropPins(): void {
+    for (const entry of this.table.all()) {
+      if (entry.pin !== undefined && !this.engines.has(entry.pin)) entry.pin = undefined;
+    }
+  }
+
+  /** After an engine joined, left, or was heard of again. Calls go to the ones that are heard, if there are any. */
+  enginesChanged(): void {
+    const engines = [...this.engines.values()];
+    const heard = engines.filter((engine) => engine.accepting);
+    this.accepting = heard.length > 0 ? heard : engines;
   }
 
   // ── queues ─────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** Queues a call at the tail of its level, on the engine that the balancer gives it. */
-  enqueue(call: Call): void {
+  enqueue(call: Call, at: Millis): void {
     call.order = this.takeOrder();
-    this.place(call, (queues) => queues.at(call.level).push(call));
+    this.requeue(call, at);
   }
 
-  /** Queues a call where its enqueue number belongs: it comes back from a marker. */
-  requeue(call: Call): void {
-    this.place(call, (queues) => queues.at(call.level).restore(call));
+  /** Queues a call where its enqueue number belongs: a new one, or one that comes back from a marker. */
+  requeue(call: Call, at: Millis): void {
+    call.stage = "queued";
+    call.engine = this.bind(call);
+    this.queuesOf(call).at(call.level).insert(call);
+    awaitPromotion(this, call, at);
+    this.queued(call);
   }
 
-  /** Queues calls that no engine has any more, each at its old place, in one pass per engine and level. */
+  /** Queues calls that no engine has any more, each at its old place. */
   requeueAll(calls: Call[]): void {
-    const lists = new Map<Engine | undefined, Call[]>();
+    const engines = new Set<Engine>();
     for (const call of calls.sort(byRank)) {
       call.stage = "queued";
       call.engine = this.bind(call);
-      if (call.engine) call.engine.incomingCalls++;
-      const list = lists.get(call.engine);
-      if (list) list.push(call);
-      else lists.set(call.engine, [call]);
+      if (!call.engine) continue;
+      call.engine.incomingCalls++;
+      engines.add(call.engine);
     }
-    for (const [engine, bound] of lists) {
-      const queues = engine ? engine.queues : this.unbound;
-      for (let i = 0; i < queues.levels.length; i++) queues.at(i).merge(bound.filter((call) => call.level === i));
-      if (!engine) continue;
+    for (const call of calls) this.queuesOf(call).at(call.level).insert(call);
+    for (const engine of engines) {
       engine.incomingCalls = 0;
       this.wantPlan(engine);
     }
+    if (this.unbound.size > 0) for (const engine of this.engines.values()) this.wantPlan(engine);
+  }
+
+  /** A call has a new place: the plans that it can change are due. */
+  queued(call: Call): void {
+    const { reserveCallsMax } = this.config;
+    if (call.engine) {
+      if (call.engine.wants(call, reserveCallsMax)) this.wantPlan(call.engine);
+      return;
+    }
+    for (const engine of this.accepting) if (engine.wants(call, reserveCallsMax)) this.wantPlan(engine);
+  }
+
+  queuesOf(call: Call): LevelQueues {
+    return call.engine ? call.engine.queues : this.unbound;
   }
 
   /** Takes a call out of whatever queue it is in. */
@@ -136,18 +199,16 @@ export class State {
     call.list?.remove(call);
   }
 
-  private place(call: Call, put: (queues: LevelQueues) => void): void {
-    call.stage = "queued";
-    call.engine = this.bind(call);
-    put(call.engine ? call.engine.queues : this.unbound);
-    if (call.engine?.wants(call, this.config.reserveCallsMax)) this.wantPlan(call.engine);
+  /** How many calls that no engine has yet this one may take: all engines shall have the same number. */
+  lateTakesMax(engine: Engine): number {
+    let calls = this.unbound.size;
+    for (const other of this.accepting) calls += other.queues.size;
+    return Math.max(0, Math.ceil(calls / this.accepting.length) - engine.queues.size);
   }
 
   private bind(call: Call): Engine | undefined {
-    if (this.engines.size === 0) return undefined;
-    const engines = [...this.engines.values()];
-    const accepting = engines.filter((engine) => engine.accepting);
-    return this.config.balancer.bind(call, accepting.length > 0 ? accepting : engines, this.bindTurn++);
+    if (this.accepting.length === 0 || this.binds === "late") return undefined;
+    return this.config.balancer.bind(call, this.accepting, this.bindTurn++);
   }
 
   // ── ends ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -155,19 +216,46 @@ export class State {
   /** A terminal record is stored: the call leaves the core and CALLS. */
   settle(call: Call): void {
     this.unqueue(call);
-    call.engine?.started.delete(call);
+    call.engine?.forget(call);
     if (call.engine) this.wantPlan(call.engine);
-    call.program.threads.delete(call);
+    call.program.removeThread(call);
     this.table.dropAlone(call.program);
     this.calls.delete(call.id);
+    call.stage = "ended";
     this.emit({ kind: "ack", call: call.id, seq: call.seq });
-    this.sweepDeadlines();
   }
 
-  /** Ended calls leave the heap when they are most of it: amortised O(1) per call. */
-  private sweepDeadlines(): void {
-    if (this.deadlines.size <= 2 * this.calls.size + DEADLINES_SLACK) return;
-    this.deadlines.retain((call) => this.calls.get(call.id) === call);
+  awaitDeadline(call: Call): void {
+    this.deadlines.push(call.deadlineAt, call);
+    this.deadlines.tidy(isOpen);
+  }
+
+  awaitPromotionAt(dueAt: Millis, call: Call): void {
+    call.promotionAwaited = true;
+    this.promotions.push(dueAt, call);
+    this.promotions.tidy(isOpen);
+  }
+
+  /** Completed: the ladder learns from its service, in the policy's unit, and its context may be kept. */
+  completed(call: Call, service: number): void {
+    this.calibrator?.learn(service);
+    const { engine, program } = call;
+    if (!engine?.capacity.retains || program.alone || program.endedAt !== undefined) return;
+    const context: Retained = {
+      call: call.id,
+      engine,
+      program,
+      thread: call.thread,
+      blocks: engine.blocksOf(call.contextTokens, 0),
+      level: this.config.policy.keeps === "next-to-run" ? levelOf(this.ladder, program.attained) : 0,
+      order: this.takeOrder(),
+      tier: "engine",
+    };
+    engine.retained.add(context);
+  }
+
+  programEnded(entry: ProgramEntry): void {
+    for (const engine of dropRetained(entry)) this.wantPlan(engine);
   }
 
   save(entry: ProgramEntry): void {

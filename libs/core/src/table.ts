@@ -3,38 +3,116 @@
  */
 import type { Call } from "./call.ts";
 import type { SavedEntry } from "./contract.ts";
+import { DueHeap } from "./heap.ts";
 import type { CallId, EngineId, Millis, ProgramId } from "./ids.ts";
-import type { Policy } from "./policies.ts";
+import type { Policy, ProgramPast } from "./policies.ts";
+import type { Retained } from "./retained.ts";
 
-/** Charged calls remembered per program: more than can be un-acked and reported again after a take-over. */
-export const CHARGED_CALLS_MAX = 64;
+/**
+ * Ended calls remembered per program, the last ones: more than can be un-acked and reported again after a take-over,
+ * and what the call graph of `atlas-dag` reaches back to.
+ */
+export const ENDED_CALLS_MAX = 128;
+/** Engines remembered per program, the last ones. */
+export const ENGINES_MAX = 8;
 
-export interface ProgramEntry {
+export class ProgramEntry implements ProgramPast {
   readonly id: ProgramId;
   /** Sum of service and waiting over ended calls. */
-  serviceMs: Millis;
-  waitingMs: Millis;
-  /** What the policy ranks by: the sum (plas) or the critical path (atlas). */
-  attainedMs: Millis;
-  endedCalls: number;
-  /** Active calls: the program's threads. */
-  readonly threads: Set<Call>;
+  serviceMs: Millis = 0;
+  waitingMs: Millis = 0;
+  /** What the policy ranks by: the sum (plas), the critical path (atlas), decayed tokens … */
+  attained = 0;
+  /** The longest chain of service, and of waiting, that its ended calls make: T_p and W_p of the starvation ratio. */
+  pathServiceMs: Millis = 0;
+  pathWaitingMs: Millis = 0;
+  endedCalls = 0;
+  /** Active calls: the program's threads (paper §2). First of a list that is linked through the calls. */
+  firstThread: Call | undefined;
+  threadCount = 0;
   /** Engine of its long calls (Algorithm 2). */
   pin: EngineId | undefined;
+  /** Engines that its calls ended on. */
+  engines: EngineId[] = NO_ENGINES;
+  arrivedAt: Millis;
   /** Detects stale programs. */
   lastArrivalAt: Millis;
   /** Detects long interrupts. */
   lastCompletionAt: Millis | undefined;
   /** Set when the program was ended: calls that arrive later are refused. */
   endedAt: Millis | undefined;
-  charged: CallId[];
   /** The program of a call that named none: forgotten with it, never saved. */
   alone: boolean;
+  /** Contexts that engines keep for its next call; owned by retained.ts. */
+  retained: Retained[] | undefined;
+  /**
+   * Ended calls with eq. 2's p + t: one that is reported twice counts once, and children find their parents here.
+   * Restored ones are known by name only.
+   */
+  ended: Map<CallId, number | undefined> | undefined;
+
+  constructor(id: ProgramId, at: Millis, alone: boolean) {
+    this.id = id;
+    this.arrivedAt = at;
+    this.lastArrivalAt = at;
+    this.lastCompletionAt = undefined;
+    this.alone = alone;
+  }
+
+  pathTo(call: CallId): number | undefined {
+    return this.ended?.get(call);
+  }
+
+  *threads(): Generator<Call> {
+    for (let call = this.firstThread; call; ) {
+      const after: Call | undefined = call.threadAfter;
+      yield call;
+      call = after;
+    }
+  }
+
+  addThread(call: Call): void {
+    call.threadAfter = this.firstThread;
+    if (this.firstThread) this.firstThread.threadBefore = call;
+    this.firstThread = call;
+    this.threadCount++;
+  }
+
+  removeThread(call: Call): void {
+    if (call.threadBefore) call.threadBefore.threadAfter = call.threadAfter;
+    else if (this.firstThread === call) this.firstThread = call.threadAfter;
+    else return;
+    if (call.threadAfter) call.threadAfter.threadBefore = call.threadBefore;
+    call.threadBefore = undefined;
+    call.threadAfter = undefined;
+    this.threadCount--;
+  }
+
+  lastUse(): Millis {
+    return Math.max(this.lastArrivalAt, this.lastCompletionAt ?? 0, this.endedAt ?? 0);
+  }
+}
+
+/** Shared by all entries that no call of which has ended. */
+const NO_ENGINES: EngineId[] = [];
+
+/** What a call's end adds to its program's past. */
+export interface Charge {
+  serviceMs: Millis;
+  waitingMs: Millis;
+  /** Service in the policy's unit. */
+  served: number;
 }
 
 export class ProcessTable {
-  /** Least recently used first: an entry moves to the end whenever it is touched. */
   private readonly entries = new Map<ProgramId, ProgramEntry>();
+  private readonly idleMaxMs: Millis;
+  /** When to look whether a program is stale. */
+  private readonly stale = new DueHeap<ProgramEntry>();
+
+  constructor(idleMaxMs: Millis) {
+    this.idleMaxMs = idleMaxMs;
+  }
 
   get size(): number {
     return this.entries.size;
@@ -44,27 +122,35 @@ export class ProcessTable {
     return this.entries.get(id);
   }
 
+  all(): Iterable<ProgramEntry> {
+    return this.entries.values();
+  }
+
   /** The program's entry, made when it is unknown (design §6: an unknown program in a header is created). */
   open(id: ProgramId, at: Millis, alone = false): ProgramEntry {
     const known = this.entries.get(id);
-    const entry = known ?? emptyEntry(id, at);
-    entry.alone = alone && (known?.alone ?? true);
-    if (known) this.entries.delete(id);
-    this.entries.set(id, entry);
-    return entry;
+    if (!known) return this.add(new ProgramEntry(id, at, alone));
+    if (known.alone && !alone) {
+      known.alone = false;
+      this.stale.push(at + this.idleMaxMs, known);
+    }
+    return known;
   }
 
   restore(saved: SavedEntry): void {
-    const { serviceMs, waitingMs, attainedMs, endedCalls, endedAt, pin, lastCompletionAt } = saved;
-    const entry = emptyEntry(saved.program, saved.lastArrivalAt);
-    Object.assign(entry, { serviceMs, waitingMs, attainedMs, endedCalls, endedAt, pin, lastCompletionAt });
-    entry.charged = [...saved.charged];
-    this.entries.set(saved.program, entry);
+    const entry = new ProgramEntry(saved.program, saved.arrivedAt, false);
+    const { serviceMs, waitingMs, attained, pathServiceMs, pathWaitingMs, endedCalls, endedAt, pin } = saved;
+    const { lastArrivalAt, lastCompletionAt } = saved;
+    Object.assign(entry, { serviceMs, waitingMs, attained, pathServiceMs, pathWaitingMs, endedCalls, endedAt, pin });
+    Object.assign(entry, { lastArrivalAt, lastCompletionAt });
+    entry.engines = [...saved.engines];
+    entry.ended = new Map(saved.charged.map((id) => [id, undefined]));
+    this.add(entry);
   }
 
   /** Forgets the program of a call that named none. */
   dropAlone(entry: ProgramEntry): void {
-    if (entry.alone && entry.threads.size === 0) this.entries.delete(entry.id);
+    if (entry.alone && entry.threadCount === 0) this.entries.delete(entry.id);
   }
 
   /**
@@ -72,67 +158,72 @@ export class ProcessTable {
    *
    * @returns false when it was charged before.
    */
-  charge(call: Call, policy: Policy, serviceMs: Millis, waitingMs: Millis, at: Millis): boolean {
+  charge(call: Call, policy: Policy, { serviceMs, waitingMs, served }: Charge, at: Millis): boolean {
     const entry = call.program;
-    if (entry.charged.includes(call.id)) return false;
+    if (entry.ended?.has(call.id)) return false;
     entry.serviceMs += serviceMs;
     entry.waitingMs += waitingMs;
-    entry.attainedMs = policy.aggregate(entry, call.inheritedMs, serviceMs);
+    entry.attained = policy.aggregate(entry, call.inherited, served, at);
+    entry.pathServiceMs = Math.max(entry.pathServiceMs, call.pathServiceMs + serviceMs);
+    entry.pathWaitingMs = Math.max(entry.pathWaitingMs, call.pathWaitingMs + waitingMs);
     entry.endedCalls++;
     entry.lastCompletionAt = at;
-    entry.charged.push(call.id);
-    if (entry.charged.length > CHARGED_CALLS_MAX) entry.charged.shift();
+    if (call.engine) visited(entry, call.engine.id);
+    remember(entry, call.id, call.inherited + served);
     return true;
   }
 
-  /** Drops programs without active calls that nobody has used since `idleSince`, at most `dropMax` of them. */
-  dropIdle(idleSince: Millis, dropMax: number): ProgramId[] {
-    const dropped: ProgramId[] = [];
-    for (const entry of this.entries.values()) {
-      if (dropped.length >= dropMax || lastUse(entry) > idleSince) break;
-      // An entry with active calls is touched again when they end.
-      if (entry.threads.size === 0) dropped.push(entry.id);
+  /** Drops programs without active calls that nobody has used for `idleMaxMs`; looks at `looksMax` of them. */
+  dropIdle(at: Millis, looksMax: number): void {
+    for (let looks = 0; looks < looksMax; looks++) {
+      const entry = this.stale.popDue(at);
+      if (!entry) return;
+      if (this.entries.get(entry.id) !== entry) continue;
+      const dueAt = (entry.threadCount > 0 ? at : entry.lastUse()) + this.idleMaxMs;
+      if (dueAt <= at) this.entries.delete(entry.id);
+      else this.stale.push(dueAt, entry);
     }
-    for (const id of dropped) this.entries.delete(id);
-    return dropped;
+  }
+
+  private add(entry: ProgramEntry): ProgramEntry {
+    this.entries.set(entry.id, entry);
+    if (!entry.alone) this.stale.push(entry.lastUse() + this.idleMaxMs, entry);
+    return entry;
+  }
+}
+
+function visited(entry: ProgramEntry, engine: EngineId): void {
+  if (entry.engines[entry.engines.length - 1] === engine) return;
+  entry.engines = [...entry.engines.filter((id) => id !== engine), engine].slice(-ENGINES_MAX);
+}
+
+function remember(entry: ProgramEntry, call: CallId, path: number): void {
+  if (entry.alone) return;
+  entry.ended ??= new Map();
+  entry.ended.set(call, path);
+  if (entry.ended.size <= ENDED_CALLS_MAX) return;
+  for (const oldest of entry.ended.keys()) {
+    entry.ended.delete(oldest);
+    return;
   }
 }
 
 export function saved(entry: ProgramEntry): SavedEntry {
-  const { id: program, serviceMs, waitingMs, attainedMs, endedCalls, endedAt, pin } = entry;
-  const { lastArrivalAt, lastCompletionAt, charged } = entry;
   // Always in this order, whatever the entry was restored from (S6).
   return {
-    program,
-    serviceMs,
-    waitingMs,
-    attainedMs,
-    endedCalls,
-    endedAt,
-    pin,
-    lastArrivalAt,
-    lastCompletionAt,
-    charged: [...charged],
-  };
-}
-
-function lastUse(entry: ProgramEntry): Millis {
-  return Math.max(entry.lastArrivalAt, entry.lastCompletionAt ?? 0, entry.endedAt ?? 0);
-}
-
-function emptyEntry(id: ProgramId, at: Millis): ProgramEntry {
-  return {
-    id,
-    serviceMs: 0,
-    waitingMs: 0,
-    attainedMs: 0,
-    endedCalls: 0,
-    threads: new Set(),
-    pin: undefined,
-    lastArrivalAt: at,
-    lastCompletionAt: undefined,
-    endedAt: undefined,
-    charged: [],
-    alone: false,
+    program: entry.id,
+    serviceMs: entry.serviceMs,
+    waitingMs: entry.waitingMs,
+    attained: entry.attained,
+    pathServiceMs: entry.pathServiceMs,
+    pathWaitingMs: entry.pathWaitingMs,
+    endedCalls: entry.endedCalls,
+    endedAt: entry.endedAt,
+    pin: entry.pin,
+    engines: entry.engines,
+    arrivedAt: entry.arrivedAt,
+    lastArrivalAt: entry.lastArrivalAt,
+    lastCompletionAt: entry.lastCompletionAt,
+    charged: entry.ended ? [...entry.ended.keys()] : [],
   };
 }

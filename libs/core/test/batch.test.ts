@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { SKIPPED_CALLS_MAX } from "../src/batch.ts";
 import { Bench, names, only } from "./bench.ts";
 
 /** Calls of `tokens` prompt tokens each need `tokens / 10` blocks: blocks of 10 tokens, the window's step fits in. */
@@ -145,5 +146,66 @@ describe("a silent engine", () => {
     bench.report("up", { finished: { a: {}, b: {} } });
     bench.plan();
     expect([...names(bench.plans.get("up")?.run), ...names(bench.plans.get("silent")?.run)].sort()).toEqual(["c", "d"]);
+  });
+});
+
+describe("the option of skipping", () => {
+  it("looks behind calls that do not fit, and not further than 64 of them", () => {
+    const bench = new Bench({ misfit: "skip" });
+    bench.join("e", { batchCallsMax: 3, kvBlocks: 10 });
+    bench.arrive("first", sized(5));
+    for (let i = 0; i < SKIPPED_CALLS_MAX; i++) bench.arrive(`large${i}`, sized(6));
+    bench.arrive("small", sized(1));
+    bench.arrive("too-far", sized(6));
+    bench.arrive("behind", sized(1));
+    expect(names(bench.plan().e?.run)).toEqual(["first", "small"]);
+  });
+});
+
+describe("late binding", () => {
+  const late = () => new Bench({ binding: "late" });
+
+  it("gives a call to the engine that has room, and keeps it there from then on", () => {
+    const bench = late();
+    for (const engine of ["e1", "e2"]) bench.join(engine, { batchCallsMax: 1 });
+    for (const name of ["a", "b", "c"]) bench.arrive(name);
+    bench.run();
+    expect([names(bench.plans.get("e1")?.run), names(bench.plans.get("e2")?.run)]).toEqual([["a"], ["b"]]);
+    bench.report("e2", { finished: { b: {} } });
+    expect(names(bench.plan().e2?.run)).toEqual(["c"]);
+  });
+
+  it("leaves to the other engines what they have a claim to", () => {
+    const bench = late();
+    for (const engine of ["e1", "e2"]) bench.join(engine, { batchCallsMax: 4 });
+    for (const name of ["a", "b", "c", "d"]) bench.arrive(name);
+    bench.plan();
+    expect([names(bench.plans.get("e1")?.run), names(bench.plans.get("e2")?.run)]).toEqual([
+      ["a", "b"],
+      ["c", "d"],
+    ]);
+  });
+
+  it("merges an engine's own calls with those that nobody has, by rank", () => {
+    const bench = late();
+    bench.join("e", { batchCallsMax: 2 });
+    for (const name of ["a", "b"]) bench.arrive(name);
+    bench.run();
+    bench.report("e", { calls: { a: 10, b: 1 } });
+    bench.arrive("c");
+    // `a` is in Q2 now.
+    expect(names(bench.plan().e?.run)).toEqual(["b", "c"]);
+    expect(names(bench.plans.get("e")?.keep)).toEqual(["a"]);
+  });
+
+  it("takes back what a lost engine had not started, each call at its place", () => {
+    const bench = late();
+    bench.join("e1", { batchCallsMax: 1 });
+    for (const name of ["a", "b", "c"]) bench.arrive(name);
+    bench.run();
+    bench.lose("e1", "silence");
+    bench.marker("a", 2, 7);
+    bench.join("e2", { batchCallsMax: 3 });
+    expect(names(bench.plan().e2?.run)).toEqual(["a", "b", "c"]);
   });
 });

@@ -19,23 +19,7 @@ import {
   Scheduler,
   type TerminalStatus,
 } from "../src/index.ts";
-import { coreConfig } from "./drive.ts";
-
-/** Q1 takes service below 10, Q2 below 30, Q3 the rest. */
-export const ladder = [
-  { lo: 0, hi: 10, quantumMs: 10 },
-  { lo: 10, hi: 30, quantumMs: 20 },
-  { lo: 30, hi: Number.POSITIVE_INFINITY, quantumMs: 40 },
-];
-
-export const capacity: EngineCapacity = {
-  batchCallsMax: 2,
-  residentCallsMax: 8,
-  heldCallsMax: 8,
-  kvBlocks: 100,
-  blockTokens: 10,
-  preemption: "swap",
-};
+import { capacity, coreConfig } from "./config.ts";
 
 export interface Reported {
   /** Service by call. */
@@ -62,7 +46,7 @@ export class Bench {
 
   /** Leads at once, unless `gathering`. */
   constructor(over: Partial<CoreConfig> = {}, { gathering = false } = {}) {
-    this.scheduler = new Scheduler(coreConfig(over.policy ?? policies.plas, over.ladder ?? ladder, over));
+    this.scheduler = new Scheduler(coreConfig(over.policy ?? policies.plas, over.ladder, over));
     if (!gathering) this.feed({ kind: "leaderStarted", at: 0 });
   }
 

@@ -1,7 +1,11 @@
-/** What must hold in the small world at every moment, and at every plan. Numbers are those of design §4. */
+/**
+ * What must hold in the small world at every plan. Numbers are those of design §4. Orders and sums are computed here,
+ * not by the core's own helpers, so that a mistake in those is seen.
+ */
+import type { Call } from "../src/call.ts";
+import type { Engine } from "../src/engine.ts";
 import type { CoreConfig, EnginePlan } from "../src/index.ts";
 import { Scheduler } from "../src/index.ts";
-import { byRank } from "../src/queues.ts";
 import type { State } from "../src/state.ts";
 import type { World } from "./world.ts";
 
@@ -9,14 +13,24 @@ export function stateOf(scheduler: Scheduler): State {
   return (scheduler as unknown as { state: State }).state;
 }
 
+/** Q1 before Q2, then by rank, then first come, first served. */
+export function outranks(a: Call, b: Call): boolean {
+  if (a.level !== b.level) return a.level < b.level;
+  return a.rank !== b.rank ? a.rank < b.rank : a.order < b.order;
+}
+
 /** S3, S7 and S9 of a plan, at the moment it is made. */
 export function checkPlan(world: World, plan: EnginePlan): void {
   const state = stateOf(world.scheduler);
   const engine = state.engines.get(plan.engine);
   if (!engine) throw new Error(`a plan for ${plan.engine}, which is not there`);
-  const { capacity } = engine;
-  const planned = [...engine.run, ...engine.reserve];
+  checkNames(world, plan);
+  checkRoom(world, engine, plan);
+  checkRetained(world, engine, plan);
+  checkRanks(state, engine);
+}
 
+function checkNames(world: World, plan: EnginePlan): void {
   const names = [...plan.run, ...plan.reserve, ...plan.keep, ...plan.cancel].map(({ call }) => call);
   if (new Set(names).size !== names.length) throw new Error(`a call is twice in a plan: ${names.join(" ")}`);
   for (const { call, attempt, dispatch } of [...plan.run, ...plan.reserve, ...plan.keep]) {
@@ -27,21 +41,105 @@ export function checkPlan(world: World, plan: EnginePlan): void {
       );
     }
   }
+}
 
-  const blocks = planned.reduce((sum, call) => sum + engine.blocksOf(call, plan.windowSteps), 0);
-  if (blocks > capacity.kvBlocks) throw new Error(`S7: ${blocks} of ${capacity.kvBlocks} blocks`);
-  if (plan.run.length > capacity.batchCallsMax) throw new Error("S7: the batch is too large");
-  if (planned.length > capacity.residentCallsMax) throw new Error("S7: too many contexts");
-  if (planned.filter((call) => call.crashes > 0).length > 1) throw new Error("two suspects in one batch");
+/** Blocks of a context, as the contract has it: an estimate counts at most as the whole engine. */
+function blocks(engine: Engine, tokens: number): number {
+  return Math.min(Math.ceil(tokens / engine.capacity.blockTokens), engine.capacity.kvBlocks);
+}
 
+/** S7: every context that the plan has on the engine or in host memory fits there, all lists together. */
+function checkRoom(world: World, engine: Engine, plan: EnginePlan): void {
+  const { calls } = stateOf(world.scheduler);
+  const { batchCallsMax, residentCallsMax, kvBlocks, hostBlocks = 0 } = engine.capacity;
+  const used = { engine: 0, host: 0, contexts: 0, suspects: 0 };
+  for (const { call } of [...plan.run, ...plan.reserve]) {
+    used.engine += blocks(engine, (calls.get(call)?.contextTokens ?? 0) + plan.windowSteps);
+    used.contexts++;
+    if ((calls.get(call)?.crashes ?? 0) > 0) used.suspects++;
+  }
+  const idle = [
+    ...plan.keep.map(({ call, tier }) => ({ tier, tokens: calls.get(call)?.contextTokens })),
+    ...plan.retained.map(({ call, tier }) => ({ tier, tokens: world.endedTokens.get(call) })),
+  ];
+  for (const { tier, tokens } of idle) {
+    if (tokens === undefined) throw new Error("S7: nobody knows the size of a context that is kept");
+    if (tier === "engine") used.contexts++;
+    if (tier !== "none") used[tier] += blocks(engine, tokens);
+  }
+  if (used.engine > kvBlocks) throw new Error(`S7: ${used.engine} of ${kvBlocks} blocks`);
+  if (used.host > hostBlocks) throw new Error(`S7: ${used.host} of ${hostBlocks} blocks in host memory`);
+  if (plan.run.length > batchCallsMax) throw new Error("S7: the batch is too large");
+  if (used.contexts > Math.max(1, residentCallsMax)) throw new Error("S7: too many contexts");
+  if (used.suspects > 1) throw new Error("two suspects in one batch");
+}
+
+/** A retained context is of an ended call of this engine, and has one owner. */
+function checkRetained(world: World, engine: Engine, plan: EnginePlan): void {
+  const retained = new Set<string>();
+  for (const { call } of plan.retained) {
+    if (world.endedOn.get(call) !== `${engine.id} ${engine.incarnation}`)
+      throw new Error(`retained: ${call} did not end on this engine`);
+    if (retained.has(call)) throw new Error(`retained: ${call} is there twice`);
+    retained.add(call);
+  }
+  const { calls } = stateOf(world.scheduler);
+  const continued = new Set<string>();
+  for (const { call, dispatch } of [...plan.run, ...plan.reserve, ...plan.keep]) {
+    const context = dispatch?.continues;
+    if (context === undefined) continue;
+    if (retained.has(context) || continued.has(context)) throw new Error(`retained: ${context} has two owners`);
+    if (world.programs.get(context) !== calls.get(call)?.program.id)
+      throw new Error(`retained: ${call} goes on from ${context}, which is of another program`);
+    continued.add(context);
+  }
+}
+
+/**
+ * S9: who waits, may start and fits outranks no preemptible member of the batch. With the strict stop nobody behind a
+ * call that does not fit is taken, so no waiting call at all may outrank a member.
+ */
+function checkRanks(state: State, engine: Engine): void {
+  const { capacity } = engine;
   if (capacity.preemption === "none") return;
+  const planned = [...engine.run, ...engine.reserve];
+  const growth = state.config.windowSteps;
   const hasSuspect = planned.some((call) => call.crashes > 0);
   const admits = state.admitsNew && engine.accepting && engine.started.size < capacity.heldCallsMax;
-  for (const waiting of engine.queues.walk()) {
+  for (const waiting of waitingFor(state, engine)) {
     if (planned.includes(waiting) || waiting.mayHaveRun || (waiting.crashes > 0 && hasSuspect)) continue;
-    if (!engine.started.has(waiting) && !admits) continue;
-    const outranked = planned.find((member) => byRank(waiting, member) < 0);
-    if (outranked) throw new Error(`S9: ${waiting.id} waits and outranks ${outranked.id}`);
+    if (!engine.started.has(waiting.id) && !admits) continue;
+    const behind = planned.filter((member) => outranks(waiting, member));
+    if (behind.length === 0) continue;
+    if (state.config.misfit === "skip") {
+      const before = planned.filter((member) => !behind.includes(member));
+      const taken = before.reduce((sum, member) => sum + blocks(engine, member.contextTokens + growth), 0);
+      if (taken + blocks(engine, waiting.contextTokens + growth) > capacity.kvBlocks) continue;
+    }
+    throw new Error(`S9: ${waiting.id} waits and outranks ${behind[0]?.id}`);
+  }
+}
+
+/** Its own calls; and those that no engine has, when there is no other engine to take them. */
+function waitingFor(state: State, engine: Engine): Call[] {
+  const others = [...state.engines.values()].filter((other) => other !== engine && other.accepting);
+  return others.length > 0 ? [...engine.queues] : [...engine.queues, ...state.unbound];
+}
+
+/** Every queued call is in the list of its level, and the lists are in order. */
+export function checkQueues(state: State): void {
+  for (const queues of [state.unbound, ...[...state.engines.values()].map((engine) => engine.queues)]) {
+    for (const [level, list] of queues.levels.entries()) {
+      let last: Call | undefined;
+      let size = 0;
+      for (const call of list) {
+        if (call.level !== level || call.list !== list) throw new Error(`queues: ${call.id} is in the wrong list`);
+        if (last && !outranks(last, call)) throw new Error(`queues: ${call.id} is behind ${last.id}`);
+        last = call;
+        size++;
+      }
+      if (size !== list.size) throw new Error("queues: a list has another size than it says");
+    }
   }
 }
 

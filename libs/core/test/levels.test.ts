@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { DueHeap } from "../src/heap.ts";
 import { doublingLadder, levelOf, policies } from "../src/index.ts";
-import { Bench, ladder, names } from "./bench.ts";
+import { Bench, names } from "./bench.ts";
+import { ladder } from "./config.ts";
 
 /** A program whose past is `serviceMs`, and a call of it. */
 function callWithPast(bench: Bench, name: string, serviceMs: number): void {
@@ -24,7 +24,7 @@ describe("the level that a call enters", () => {
       [300, 700],
       [700, Number.POSITIVE_INFINITY],
     ]);
-    expect(levels.map(({ quantumMs }) => quantumMs)).toEqual([100, 200, 400, 800]);
+    expect(levels.map(({ quantum }) => quantum)).toEqual([100, 200, 400, 800]);
     expect(() => doublingLadder(0)).toThrow(/positive/);
     expect(() => doublingLadder(Number.NaN)).toThrow(/positive/);
     expect(() => doublingLadder(1, 0)).toThrow(/positive/);
@@ -95,7 +95,7 @@ describe("a used-up quantum", () => {
   });
 
   it("leaves a call of the last level where it is", () => {
-    const bench = new Bench({ ladder: [{ lo: 0, hi: Number.POSITIVE_INFINITY, quantumMs: 5 }] });
+    const bench = new Bench({ ladder: [{ lo: 0, hi: Number.POSITIVE_INFINITY, quantum: 5 }] });
     bench.join("e", { batchCallsMax: 1 });
     bench.arrive("a");
     bench.run();
@@ -139,10 +139,14 @@ function callWithPastQuiet(bench: Bench, name: string, serviceMs: number): void 
       program: `t/${name}` as never,
       serviceMs,
       waitingMs: 0,
-      attainedMs: serviceMs,
+      attained: serviceMs,
+      pathServiceMs: serviceMs,
+      pathWaitingMs: 0,
       endedCalls: 1,
       endedAt: undefined,
       pin: undefined,
+      engines: [],
+      arrivedAt: bench.at,
       lastArrivalAt: bench.at,
       lastCompletionAt: undefined,
       charged: [],
@@ -150,31 +154,3 @@ function callWithPastQuiet(bench: Bench, name: string, serviceMs: number): void 
   });
   bench.arrive(name, { program: name });
 }
-
-describe("the heap of due times", () => {
-  it("gives equal times in the order they went in", () => {
-    const heap = new DueHeap<string>();
-    for (const [at, value] of [
-      [2, "c"],
-      [1, "a"],
-      [2, "d"],
-      [1, "b"],
-      [0, "z"],
-    ] as const)
-      heap.push(at, value);
-    const out: string[] = [];
-    for (let value = heap.popDue(2); value !== undefined; value = heap.popDue(2)) out.push(value);
-    expect(out).toEqual(["z", "a", "b", "c", "d"]);
-  });
-
-  it("gives nothing that is not due, and keeps its order when unwanted values leave", () => {
-    const heap = new DueHeap<number>();
-    for (let i = 0; i < 100; i++) heap.push((i * 37) % 100, (i * 37) % 100);
-    expect(heap.popDue(-1)).toBeUndefined();
-    heap.retain((value) => value % 2 === 0);
-    expect(heap.size).toBe(50);
-    const out: number[] = [];
-    for (let value = heap.popDue(1e9); value !== undefined; value = heap.popDue(1e9)) out.push(value);
-    expect(out).toEqual(Array.from({ length: 50 }, (_, i) => 2 * i));
-  });
-});

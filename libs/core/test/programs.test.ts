@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { policies } from "../src/index.ts";
+import { balancers, policies } from "../src/index.ts";
+import { ENDED_CALLS_MAX, ENGINES_MAX } from "../src/table.ts";
 import { Bench, names, only } from "./bench.ts";
 
 function oneEngine(over: ConstructorParameters<typeof Bench>[0] = {}): Bench {
@@ -18,7 +19,7 @@ describe("the process table", () => {
     bench.at = 9;
     const commands = bench.report("e", { calls: { b: 1 }, finished: { a: { serviceMs: 7, waitingMs: 2 } } });
     expect(only(commands, "saveEntry")).toMatchObject([
-      { entry: { program: "t/p", serviceMs: 7, waitingMs: 2, attainedMs: 7, endedCalls: 1, charged: ["t/a"] } },
+      { entry: { program: "t/p", serviceMs: 7, waitingMs: 2, attained: 7, endedCalls: 1, charged: ["t/a"] } },
     ]);
     expect(bench.program("p")).toMatchObject({ lastCompletionAt: 9, runningCalls: 1 });
   });
@@ -44,7 +45,7 @@ describe("the process table", () => {
   });
 
   it("takes the sum under plas and the longest chain under atlas", () => {
-    for (const [policy, attainedMs] of [
+    for (const [policy, attained] of [
       [policies.plas, 12],
       [policies.atlas, 7],
     ] as const) {
@@ -53,8 +54,74 @@ describe("the process table", () => {
       bench.arrive("right", { program: "p" });
       bench.run();
       bench.report("e", { finished: { left: { serviceMs: 7 }, right: { serviceMs: 5 } } });
-      expect(bench.program("p")).toMatchObject({ serviceMs: 12, attainedMs });
+      expect(bench.program("p")).toMatchObject({ serviceMs: 12, attained });
     }
+  });
+
+  it("keeps the longest chains of service and of waiting beside the sums", () => {
+    const bench = oneEngine({ policy: policies.plas });
+    for (const name of ["left", "right"]) bench.arrive(name, { program: "p" });
+    bench.run();
+    const waits = { left: { serviceMs: 7, waitingMs: 1 }, right: { serviceMs: 5, waitingMs: 4 } };
+    bench.report("e", { finished: waits });
+    bench.arrive("join", { program: "p" });
+    bench.run();
+    bench.report("e", { finished: { join: { serviceMs: 2, waitingMs: 3 } } });
+    const sums = { serviceMs: 14, waitingMs: 8 };
+    expect(bench.program("p")).toMatchObject({ ...sums, pathServiceMs: 9, pathWaitingMs: 7 });
+  });
+
+  it("shows each thread with its own arrival, waiting and service", () => {
+    const bench = oneEngine();
+    bench.join("e", { batchCallsMax: 1 }, "i2");
+    bench.arrive("a", { program: "p", thread: "x" });
+    bench.run();
+    bench.at = 4;
+    bench.arrive("b", { program: "p", thread: "y" });
+    bench.at = 10;
+    bench.report("e", { calls: { a: 9 } });
+    expect(bench.scheduler.threads("t/p" as never, 10)).toEqual([
+      { call: "t/b", thread: "y", engine: "e", level: 0, arrivedAt: 4, waitingMs: 6, serviceMs: 0 },
+      { call: "t/a", thread: "x", engine: "e", level: 0, arrivedAt: 0, waitingMs: 1, serviceMs: 9 },
+    ]);
+    expect(bench.scheduler.threads("t/nobody" as never, 10)).toEqual([]);
+  });
+
+  it("knows when its program came last, when a call of it ended last, and on which engines", () => {
+    const bench = new Bench({ balancer: balancers["round-robin"] });
+    for (const engine of ["e1", "e2"]) bench.join(engine);
+    for (const [i, engine] of ["e1", "e2", "e1"].entries()) {
+      bench.at = 10 * (i + 1);
+      bench.arrive(`c${i}`, { program: "p" });
+      bench.run();
+      bench.at++;
+      bench.report(engine, { finished: { [`c${i}`]: { serviceMs: 1 } } });
+    }
+    expect(bench.program("p")).toMatchObject({
+      arrivedAt: 10,
+      lastArrivalAt: 30,
+      lastCompletionAt: 31,
+      engines: ["e2", "e1"],
+    });
+  });
+
+  it("remembers the last ended calls and engines of a program, and no more", () => {
+    const bench = new Bench();
+    for (let i = 0; i < ENDED_CALLS_MAX + 3; i++) {
+      bench.join(`e${i}`);
+      bench.arrive(`c${i}`, { program: "p" });
+      bench.run();
+      bench.report(`e${i}`, { finished: { [`c${i}`]: { serviceMs: 1 } } });
+      bench.lose(`e${i}`, "exit");
+    }
+    const { charged = [], engines = [], endedCalls } = bench.program("p") ?? {};
+    expect([charged.length, charged[0], engines.length, engines.at(-1)]).toEqual([
+      ENDED_CALLS_MAX,
+      "t/c3",
+      ENGINES_MAX,
+      `e${ENDED_CALLS_MAX + 2}`,
+    ]);
+    expect(endedCalls).toBe(ENDED_CALLS_MAX + 3);
   });
 
   it("forgets the program of a call that named none, and never saves it", () => {

@@ -197,6 +197,6 @@ describe("a new leader", () => {
     second.arrive("a", { program: "p" });
     second.report("e", { finished: { a: { serviceMs: 12, waitingMs: 3 } } });
     second.lead();
-    expect(second.program("p")).toMatchObject({ serviceMs: 12, waitingMs: 3, attainedMs: 12, endedCalls: 1 });
+    expect(second.program("p")).toMatchObject({ serviceMs: 12, waitingMs: 3, attained: 12, endedCalls: 1 });
   });
 });

@@ -6,6 +6,8 @@ import type { World } from "./world.ts";
 interface Held {
   attempt: number;
   fence: number;
+  /** Service of earlier attempts. */
+  servedMs: number;
   serviceMs: number;
   stage: "running" | "fenced";
   status: TerminalStatus;
@@ -58,7 +60,14 @@ export class WorldAgent {
     for (const { call, attempt, dispatch } of entries) {
       if (!dispatch || this.held.has(call) || this.held.size >= this.capacity.heldCallsMax) continue;
       if (this.finished.has(`${call}#${attempt}`)) continue;
-      const held: Held = { attempt, fence: dispatch.fence, serviceMs: 0, stage: "running", status: "completed" };
+      const held: Held = {
+        attempt,
+        fence: dispatch.fence,
+        servedMs: dispatch.servedMs,
+        serviceMs: 0,
+        stage: "running",
+        status: "completed",
+      };
       this.held.set(call, held);
       // A redelivery is found ended and not run again.
       if (this.world.records.get(call)?.kind === "terminal") this.end(call, held, "completed");
@@ -90,13 +99,20 @@ export class WorldAgent {
       return;
     }
     this.held.delete(call);
+    const found = result === "ended";
+    const contextTokens = this.world.tokensOf(call) + held.serviceMs;
+    if (!found) {
+      this.world.endedTokens.set(call, contextTokens);
+      this.world.endedOn.set(call, `${this.id} ${this.incarnation}`);
+    }
     this.finished.set(`${call}#${held.attempt}`, {
       call: callId(call),
       attempt: held.attempt,
       status,
-      found: result === "ended",
-      serviceMs: held.serviceMs,
-      waitingMs: 0,
+      found,
+      serviceMs: held.servedMs + held.serviceMs,
+      waitingMs: Math.max(0, this.world.at - this.world.arrivedAtOf(call) - held.servedMs - held.serviceMs),
+      ...(found ? {} : { contextTokens }),
       report: this.reportNumber + 1,
     });
   }

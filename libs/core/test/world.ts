@@ -2,14 +2,16 @@
  * A small world around the core: CALLS, OUTCOMES, agents, and a network that loses, repeats and reorders whatever it
  * carries. Everything that happens is an action chosen from outside, so a run is its list of actions.
  */
-import type { Command, CoreConfig, EngineCapacity, EnginePlan, EngineReport, Input, SavedEntry } from "../src/index.ts";
+import type { Command, CoreConfig, EngineCapacity, EnginePlan, EngineReport, Input } from "../src/index.ts";
 import { callId, engineId, programId, Scheduler } from "../src/index.ts";
 import { checkPlan } from "./checkers.ts";
+import { Ledger, Observer } from "./observer.ts";
 import { WorldAgent } from "./world-agent.ts";
 
 type Message =
   | { kind: "plan"; plan: EnginePlan; epoch: number }
   | { kind: "report"; report: EngineReport; planEpoch: number }
+  | { kind: "ack"; call: string }
   | { kind: "write"; epoch: number; command: Extract<Command, { kind: "writeMarker" | "writeOutcome" }> };
 
 interface Stored {
@@ -17,6 +19,8 @@ interface Stored {
   program: string;
   arrivedAt: number;
   tokens: number;
+  thread?: string;
+  parents: readonly string[];
 }
 
 export type WorldRecord =
@@ -41,13 +45,21 @@ export class World {
   readonly network: Message[] = [];
   /** Every marker that was ever stored, `<call>#<attempt>@<seq>`. */
   readonly markers = new Set<string>();
-  readonly acked: string[] = [];
+  /** Tokens of calls that have ended, and where: what an agent may retain. */
+  readonly endedTokens = new Map<string, number>();
+  readonly endedOn = new Map<string, string>();
+  /** Program of every call that was accepted. */
+  readonly programs = new Map<string, string>();
   scheduler: Scheduler;
   /** What each leader heard, and what it said: for the replay. */
   readonly logs: { inputs: Input[]; commands: string[] }[] = [];
   private readonly config: CoreConfig;
-  private readonly needs = new Map<string, { need: number; tokens: number }>();
-  private readonly saved = new Map<string, SavedEntry>();
+  private readonly losesAcks: boolean;
+  private readonly needs = new Map<string, { need: number; tokens: number; arrivedAt: number }>();
+  private readonly ledger: Ledger;
+  private observer: Observer;
+  /** Calls that this leader has read and not acked. */
+  private readonly open = new Set<string>();
   private planDue = false;
   private lastPlanNumber = 0;
   private recordSeq = 0;
@@ -55,14 +67,22 @@ export class World {
   private incarnations = 0;
   private leading = false;
 
-  constructor(config: CoreConfig) {
+  /** @param losesAcks an ack is under way like everything else: it may be late or lost, and its call comes again. */
+  constructor(config: CoreConfig, losesAcks: boolean) {
+    this.losesAcks = losesAcks;
     this.config = config;
+    this.ledger = new Ledger(config);
     this.scheduler = new Scheduler(config);
+    this.observer = new Observer(this.scheduler, config);
     this.takeOver(() => true);
   }
 
   needOf(call: string): number {
     return this.needs.get(call)?.need ?? 1;
+  }
+
+  arrivedAtOf(call: string): number {
+    return this.needs.get(call)?.arrivedAt ?? 0;
   }
 
   tokensOf(call: string): number {
@@ -74,7 +94,10 @@ export class World {
   feed(input: Input): void {
     const log = this.logs.at(-1);
     const copy = JSON.stringify(input);
+    this.observer.before(input);
     const commands = this.scheduler.apply(input);
+    this.observer.after(input);
+    if (input.kind === "callArrived") this.open.add(input.call.id);
     log?.inputs.push(JSON.parse(copy) as Input);
     log?.commands.push(JSON.stringify(commands));
     for (const command of commands) this.carryOut(command);
@@ -95,11 +118,12 @@ export class World {
         break;
       case "ack":
         if (this.records.get(command.call)?.kind !== "terminal") throw new Error(`S3: ${command.call} has no record`);
-        if (!this.calls.delete(command.call)) throw new Error(`S1: ${command.call} was acked twice`);
-        this.acked.push(command.call);
+        if (!this.open.delete(command.call)) throw new Error(`S1: ${command.call} was acked twice`);
+        if (this.losesAcks) this.network.push({ kind: "ack", call: command.call });
+        else this.calls.delete(command.call);
         break;
       case "saveEntry":
-        this.save(command.entry);
+        this.ledger.save(command.entry);
         break;
       case "wakeAt":
         if (command.at <= this.at) this.planDue = true;
@@ -107,12 +131,6 @@ export class World {
       case "deadLetter":
         break;
     }
-  }
-
-  private save(entry: SavedEntry): void {
-    const before = this.saved.get(entry.program);
-    if (before && before.attainedMs > entry.attainedMs) throw new Error(`S8: service of ${entry.program} falls`);
-    this.saved.set(entry.program, entry);
   }
 
   // ── records ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -158,15 +176,33 @@ export class World {
 
   // ── actions ────────────────────────────────────────────────────────────────────────────────────────────────
 
-  arrive(program: string, need: number, tokens: number): void {
+  /** @returns the id of the new call. */
+  arrive(
+    program: string,
+    {
+      need,
+      tokens,
+      thread,
+      parents = [],
+    }: { need: number; tokens: number; thread?: string; parents?: readonly string[] },
+  ): string {
     const id = `t/c${++this.callSeq}`;
-    this.needs.set(id, { need, tokens });
-    const stored = { seq: this.callSeq, program, arrivedAt: this.at, tokens };
+    this.needs.set(id, { need, tokens, arrivedAt: this.at });
+    this.programs.set(id, program);
+    const branch = thread === undefined ? {} : { thread };
+    const stored = { seq: this.callSeq, program, arrivedAt: this.at, tokens, parents, ...branch };
     this.calls.set(id, stored);
     this.read(id, stored);
+    return id;
   }
 
-  private read(id: string, { seq, program, arrivedAt, tokens }: Stored): void {
+  /** The queue shows an un-acked call once more: this leader may know it, or have acked it in vain. */
+  redeliver(index: number): void {
+    const [id, stored] = [...this.calls][index % Math.max(1, this.calls.size)] ?? [];
+    if (id !== undefined && stored !== undefined) this.read(id, stored);
+  }
+
+  private read(id: string, { seq, program, arrivedAt, tokens, thread, parents }: Stored): void {
     const record = this.records.get(id);
     const call = {
       id: callId(id),
@@ -175,6 +211,8 @@ export class World {
       arrivedAt,
       deadlineAt: arrivedAt + 1e9,
       promptTokens: tokens,
+      parents: parents.map(callId),
+      ...(thread === undefined ? {} : { thread }),
     };
     this.feed({ kind: "callArrived", at: this.at, call, ...(record && !this.leading ? { record } : {}) });
   }
@@ -201,6 +239,14 @@ export class World {
     this.feed({ kind: "engineLost", at: this.at, engine: engineId(id), cause });
   }
 
+  suspect(id: string, suspected: boolean): void {
+    this.feed({ kind: "engineSuspected", at: this.at, engine: engineId(id), suspected });
+  }
+
+  admit(admitsNew: boolean): void {
+    this.feed({ kind: "timePassed", at: this.at, admitsNew });
+  }
+
   sendReport(agent: WorldAgent): void {
     this.network.push({ kind: "report", ...agent.report() });
   }
@@ -225,6 +271,7 @@ export class World {
 
   private carry(message: Message): void {
     if (message.kind === "write") this.write(message);
+    else if (message.kind === "ack") this.calls.delete(message.call);
     else if (message.kind === "plan") this.agents.get(message.plan.engine)?.receive(message.plan, message.epoch);
     else this.hear(message.report, message.planEpoch);
   }
@@ -247,8 +294,10 @@ export class World {
     this.lastPlanNumber = 0;
     this.planDue = false;
     this.scheduler = new Scheduler(this.config);
+    this.observer = new Observer(this.scheduler, this.config);
+    this.open.clear();
     this.logs.push({ inputs: [], commands: [] });
-    for (const entry of this.saved.values()) {
+    for (const entry of this.ledger.saved()) {
       this.feed({ kind: "programStarted", at: this.at, program: entry.program, restored: entry });
     }
     for (const [id, stored] of this.calls) this.read(id, stored);
@@ -264,9 +313,10 @@ export class World {
 
   /** No arrivals and no faults any more: everything must end (S11). */
   drain(capacity: EngineCapacity): void {
-    for (let round = 0; this.calls.size > 0; round++) {
+    for (let round = 0; this.calls.size > 0 || this.scheduler.counts().queued > 0; round++) {
       if (round > QUIET_ROUNDS_MAX) throw new Error(`S11: ${[...this.calls.keys()].join(" ")} do not end`);
       if (this.agents.size === 0) this.startAgent("e0", capacity);
+      for (const [id, stored] of [...this.calls]) if (!this.scheduler.knows(callId(id))) this.read(id, stored);
       while (this.network.length > 0) this.deliver(0, 1);
       if (this.planDue) this.plan();
       while (this.network.length > 0) this.deliver(0, 1);

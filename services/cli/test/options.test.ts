@@ -1,3 +1,4 @@
+import { balancers, policies } from "@autellix/core";
 import { describe, expect, it } from "vitest";
 import { parseStartOptions, startHelp } from "../src/start/options.ts";
 import { UsageError } from "../src/usage.ts";
@@ -13,12 +14,15 @@ describe("the options of npm start", () => {
       frontends: 2,
       schedulers: 1,
       policy: "plas",
+      balancer: "locality",
       port: 8080,
       natsUrl: undefined,
       natsPort: 4222,
       dataDir: "/repo/.data",
       apiKeysFile: undefined,
       preset: undefined,
+      inputLogFile: undefined,
+      traceFile: undefined,
       logLevel: "info",
       pretty: false,
     });
@@ -35,11 +39,17 @@ describe("the options of npm start", () => {
       "d",
       "--api-keys",
       "/k.json",
+      "--input-log",
+      "inputs.jsonl",
+      "--trace",
+      "trace.jsonl",
     ];
     expect(parse(args)).toMatchObject({
       models: [{ kind: "file", path: "/here/a.gguf" }, { kind: "hub", uri: "hf:user/repo:Q4_K_M" }, { kind: "tiny" }],
       dataDir: "/here/d",
       apiKeysFile: "/k.json",
+      inputLogFile: "/here/inputs.jsonl",
+      traceFile: "/here/trace.jsonl",
     });
   });
 
@@ -55,11 +65,27 @@ describe("the options of npm start", () => {
     [["--engines", "0"], '--engines must be a whole number from 1 to 64, not "0"'],
     [["--port", "65536"], '--port must be a whole number from 1 to 65535, not "65536"'],
     [["--port", "65535"], "--port 65535 leaves no room for 2 frontends below 65535"],
-    [["--policy", "best"], '--policy must be one of fcfs, plas, atlas, not "best"'],
+    [["--policy", "best"], `--policy must be one of ${Object.keys(policies).join(", ")}, not "best"`],
+    [["--balancer", "toString"], `--balancer must be one of ${Object.keys(balancers).join(", ")}, not "toString"`],
+    [["--input-log", ""], "--input-log needs a file"],
+    [["--trace", ""], "--trace needs a file"],
     [["--preset", "h100"], "--preset is for --engine simulated"],
   ])("refuse %j in one line", (args, message) => {
     expect(() => parse(args)).toThrow(new UsageError(message));
   });
+
+  it.each(Object.keys(policies))("take every policy of the core, such as %s, and name it in the help", (policy) => {
+    expect(parse(["--policy", policy])?.policy).toBe(policy);
+    expect(startHelp()).toContain(policy);
+  });
+
+  it.each(Object.keys(balancers))(
+    "take every balancer of the core, such as %s, and name it in the help",
+    (balancer) => {
+      expect(parse(["--balancer", balancer])?.balancer).toBe(balancer);
+      expect(startHelp()).toContain(balancer);
+    },
+  );
 
   it("are all in the help", () => {
     expect(parse(["--engine", "nonsense", "--help"])).toBeUndefined();
@@ -70,6 +96,9 @@ describe("the options of npm start", () => {
       "frontends",
       "schedulers",
       "policy",
+      "balancer",
+      "input-log",
+      "trace",
       "nats-url",
       "nats-port",
       "port",

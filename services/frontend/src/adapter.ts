@@ -18,6 +18,7 @@ import {
   subjects,
 } from "@autellix/protocol";
 import type { Logger } from "@autellix/runtime";
+import type { CallTrace } from "./call-trace.ts";
 import type { Effect, Event, InquiryResult, ProgramControl, Submission } from "./events.ts";
 import type { CallResponse, ResponseEvents } from "./http/response.ts";
 import type { Desk } from "./http/server.ts";
@@ -36,6 +37,8 @@ export interface AdapterOptions {
   bus: Bus;
   limits: Limits;
   log: Logger;
+  /** Where ended calls are recorded, if they are. */
+  trace?: CallTrace | undefined;
   /** Something broke that the frontend cannot go on without. */
   fail(error: unknown): void;
 }
@@ -43,6 +46,7 @@ export interface AdapterOptions {
 export class Adapter implements Desk {
   readonly #bus: Bus;
   readonly #log: Logger;
+  readonly #trace: CallTrace | undefined;
   readonly #fail: (error: unknown) => void;
   readonly #machine: Machine;
   readonly #nats: NatsSide;
@@ -56,8 +60,9 @@ export class Adapter implements Desk {
   #inquiry = 0;
   #stopped = false;
 
-  constructor({ bus, limits, log, fail }: AdapterOptions) {
+  constructor({ bus, limits, log, trace, fail }: AdapterOptions) {
     this.#bus = bus;
+    this.#trace = trace;
     this.#log = log.child({ frontend: this.#frontend });
     this.#fail = fail;
     this.#machine = new Machine(limits);
@@ -182,6 +187,7 @@ export class Adapter implements Desk {
       case "callEnded":
         this.#responses.delete(effect.key);
         this.#log.info(effect.fields, "call ended");
+        this.#trace?.record(effect.fields, effect.trace);
         break;
       case "inquiryEnded":
         this.#inquiries.get(effect.inquiry)?.(effect.result);

@@ -13,7 +13,7 @@ import {
   type TerminalStatus,
 } from "@autellix/protocol";
 import { Delivery } from "./delivery.ts";
-import type { Emit, EndedFields, Failure, OutcomeRead, Submission } from "./events.ts";
+import type { Emit, EndedFields, Failure, OutcomeRead, Submission, TraceFields } from "./events.ts";
 import { GAP_PAUSE_MS, type Limits, PUBLISH_PAUSE_MS } from "./limits.ts";
 import { type Outcome, verdictOf } from "./outcome.ts";
 import { type TokenPiece, TokenStream } from "./stream.ts";
@@ -32,7 +32,11 @@ interface End {
   /** The call may still be on the queue or on an engine. */
   cancel: boolean;
   fields: EndedFields;
+  trace: TraceFields;
 }
+
+/** What an engine's agent measured of a call. */
+type Measured = Pick<Outcome, "usage" | "timings">;
 
 export class Call {
   readonly key: CallKey;
@@ -44,6 +48,7 @@ export class Call {
   /** A read of the outcome is wanted; the machine starts it when one of its few places is free. */
   readWanted = false;
   readonly #stream: boolean;
+  readonly #told: Pick<Submission, "thread" | "parents" | "promptTokens">;
   readonly #startedMs: number;
   readonly #limits: Limits;
   readonly #emit: Emit;
@@ -69,6 +74,8 @@ export class Call {
     this.program = submission.program ?? callId;
     this.model = submission.model;
     this.#stream = submission.stream;
+    const { thread, parents, promptTokens } = submission;
+    this.#told = { thread, parents, promptTokens };
     this.#startedMs = atMs;
     this.#limits = limits;
     this.#emit = emit;
@@ -221,7 +228,7 @@ export class Call {
       failure.code,
       atMs,
       cancel,
-      outcome?.usage,
+      outcome,
     );
   }
 
@@ -266,7 +273,7 @@ export class Call {
 
   #finishWhole(completion: ChatCompletion, atMs: number): void {
     this.#emit({ kind: "whole", key: this.key, completion });
-    this.#close("completed", undefined, atMs, false, completion.usage);
+    this.#close("completed", undefined, atMs, false, measuredOf(completion));
   }
 
   #finishStream(completion: ChatCompletion, atMs: number): void {
@@ -288,7 +295,7 @@ export class Call {
       return;
     }
     this.#emit({ kind: "finish", key: this.key, reason, usage: completion.usage, extension: completion.autellix });
-    this.#close("completed", undefined, atMs, false, completion.usage);
+    this.#close("completed", undefined, atMs, false, measuredOf(completion));
   }
 
   #close(
@@ -296,9 +303,10 @@ export class Call {
     code: ErrorCode | undefined,
     atMs: number,
     cancel: boolean,
-    usage?: Outcome["usage"],
+    { usage, timings }: Measured = {},
   ): void {
     const { pool, tenant, callId } = this.address;
+    const { thread, parents, promptTokens } = this.#told;
     this.end = {
       cancel,
       fields: {
@@ -315,6 +323,20 @@ export class Call {
         ttftMs: this.#firstTokenMs === undefined ? undefined : this.#firstTokenMs - this.#startedMs,
         durationMs: atMs - this.#startedMs,
       },
+      trace: {
+        thread,
+        parents,
+        arrivedMs: this.#startedMs,
+        endedMs: atMs,
+        waitingMs: timings?.waiting_ms,
+        serviceMs: timings?.service_ms,
+        promptTokens: usage?.prompt_tokens ?? promptTokens,
+        completionTokens: usage?.completion_tokens ?? this.#tokens.next,
+      },
     };
   }
+}
+
+function measuredOf({ usage, autellix }: ChatCompletion): Measured {
+  return { usage, timings: autellix };
 }

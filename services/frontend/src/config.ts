@@ -1,7 +1,7 @@
 /**
  * Configuration of a frontend. `main.ts` gives it the environment.
  */
-import { commonConfig, envInt, envText } from "@autellix/runtime";
+import { commonConfig, envChoice, envInt, envText } from "@autellix/runtime";
 import { z } from "zod";
 import { type LimitName, type Limits, limitNames, limitTable } from "./limits.ts";
 
@@ -10,6 +10,8 @@ export interface Config {
   host: string;
   port: number;
   apiKeysFile: string | undefined;
+  /** Where calls are recorded (call-trace.ts), and how they are named there; not recorded without it. */
+  trace?: { file: string; names: "opaque" | "plain" } | undefined;
   limits: Limits;
 }
 
@@ -34,6 +36,10 @@ export const configSchema: z.ZodType<Config> = z
     AUTELLIX_PORT: envInt({ min: 0, max: 65_535 }).default(8_080),
     /** Keys and their tenants; without it any key means the default tenant. */
     AUTELLIX_API_KEYS_FILE: envText().optional(),
+    /** Records sizes and times of calls, never their text, for `npm run simulate`. */
+    AUTELLIX_TRACE_FILE: envText().optional(),
+    /** `plain`: programs, threads and calls by the names that clients gave them. */
+    AUTELLIX_TRACE_NAMES: envChoice(["opaque", "plain"]).default("opaque"),
   })
   .refine(
     ({ AUTELLIX_HOST, AUTELLIX_API_KEYS_FILE }) => AUTELLIX_API_KEYS_FILE !== undefined || isLoopback(AUTELLIX_HOST),
@@ -49,6 +55,10 @@ export const configSchema: z.ZodType<Config> = z
       host: env.AUTELLIX_HOST,
       port: env.AUTELLIX_PORT,
       apiKeysFile: env.AUTELLIX_API_KEYS_FILE,
+      trace:
+        env.AUTELLIX_TRACE_FILE === undefined
+          ? undefined
+          : { file: env.AUTELLIX_TRACE_FILE, names: env.AUTELLIX_TRACE_NAMES },
       limits: Object.fromEntries(limitNames.map((name) => [name, values[envNameOf(name)]])) as Limits,
     };
   });

@@ -116,7 +116,7 @@ export type Effect =
   /** `cut`: the connection is dropped, since the client reads nothing. */
   | { kind: "fail"; key: CallKey; failure: Failure; cut?: boolean }
   /** Always the last effect of an accepted call; fields of its log line. */
-  | { kind: "callEnded"; key: CallKey; fields: EndedFields }
+  | { kind: "callEnded"; key: CallKey; fields: EndedFields; trace: TraceFields }
   | { kind: "inquiryEnded"; inquiry: number; result: InquiryResult }
   // ── to NATS ──
   | {
@@ -148,6 +148,22 @@ export interface EndedFields {
   completionTokens: number | undefined;
   ttftMs: number | undefined;
   durationMs: number;
+}
+
+/** What a call trace holds of a call beside these. */
+export interface TraceFields {
+  thread: string | undefined;
+  parents: readonly string[];
+  /** On the clock of the events. */
+  arrivedMs: number;
+  endedMs: number;
+  /** Undefined when no engine had the call. */
+  waitingMs: number | undefined;
+  serviceMs: number | undefined;
+  /** An estimate when no engine has counted. */
+  promptTokens: number;
+  /** As counted, else as received. */
+  completionTokens: number;
 }
 
 export type Emit = (effect: Effect) => void;

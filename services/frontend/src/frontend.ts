@@ -4,6 +4,7 @@
 import { openBus } from "@autellix/protocol";
 import type { Logger } from "@autellix/runtime";
 import { Adapter } from "./adapter.ts";
+import { CallTrace } from "./call-trace.ts";
 import type { Config } from "./config.ts";
 import { createServer, listen } from "./http/server.ts";
 import { keyRing, openRing } from "./keys.ts";
@@ -25,16 +26,18 @@ export interface Frontend {
 
 /** @throws AutellixError with one readable line: no NATS, a bad key file, a busy port. */
 export async function startFrontend(config: Config, { log, progress, fail }: FrontendContext): Promise<Frontend> {
-  const { limits, host } = config;
+  const { limits, host, trace: recording } = config;
   const keys = config.apiKeysFile === undefined ? openRing : await keyRing(config.apiKeysFile, log);
   const onStatus = (reason: string) => log.warn({ reason }, "NATS");
   progress("connecting to NATS");
   const bus = await openBus({ url: config.natsUrl, name: "autellix-frontend", onStatus });
-  const desk = new Adapter({ bus, limits, log, fail });
+  const trace = recording && (await CallTrace.open({ ...recording, bytesMax: limits.traceBytesMax, log }));
+  const desk = new Adapter({ bus, limits, log, trace, fail });
   const server = createServer({ desk, keys, limits, log });
   const close = async () => {
     keys.stop();
     desk.stop();
+    await trace?.close();
     await bus.nc.close();
   };
   let port: number;

@@ -78,6 +78,7 @@ export const limitTable = {
     10_000_000,
     "Programs whose pool is remembered; a forgotten one is hashed to the same pool again.",
   ),
+  traceBytesMax: row(1 << 30, 1_024, 1e12, "Size of a call trace; some millions of calls. The recording ends there."),
   requestMsMax: row(60_000, 100, 600_000, "Time in which a request must have arrived whole."),
   drainMsMax: row(5_000, 0, 600_000, "Time that open streams have at a stop; the process is cut off after 8 s."),
 } as const satisfies Record<string, LimitRow>;

@@ -171,7 +171,7 @@ export class Machine {
     if (call.end) {
       this.#calls.delete(call.key);
       this.#toRead.delete(call);
-      this.#emit({ kind: "callEnded", key: call.key, fields: call.end.fields });
+      this.#emit({ kind: "callEnded", key: call.key, fields: call.end.fields, trace: call.end.trace });
       if (call.end.cancel) this.#cancels.start(call.address, atMs);
     } else if (call.readWanted) {
       this.#toRead.add(call);

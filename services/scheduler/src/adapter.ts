@@ -29,10 +29,13 @@ import type { Logger } from "@autellix/runtime";
 import { z } from "zod";
 import { CallsIo } from "./calls-io.ts";
 import { ControlIo } from "./control-io.ts";
+import { coreConfig } from "./core-config.ts";
 import type { Effect, Event, MachineConfig } from "./events.ts";
+import { InputLogFile } from "./input-log.ts";
 import { type Io, pause } from "./io.ts";
 import { Leadership, type LeadershipConfig, type LeadershipEffect, type LeadershipEvent } from "./leadership.ts";
 import { SchedulerMachine, TICK_MS } from "./machine.ts";
+import { InputRecorder } from "./recorder.ts";
 import { RecordsIo } from "./records-io.ts";
 import { StateIo } from "./state-io.ts";
 import { clockOffset, readTakeOver } from "./take-over.ts";
@@ -48,6 +51,8 @@ export interface SchedulerOptions {
   machine: MachineConfig;
   leadership: LeadershipConfig;
   replicas: number;
+  /** Where to record what the core is fed, and how many bytes of it; not recorded when absent. */
+  inputLog?: { file: string; bytesMax: number };
   log: Logger;
   /** Ends the process: another leads, or something broke. The supervisor starts it again, as a standby. */
   fail: (error: unknown) => void;
@@ -67,6 +72,7 @@ export class SchedulerService implements Io {
   readonly #subscriptions: { unsubscribe(): void }[] = [];
   readonly #inFlight = new Set<Promise<void>>();
   #machine: SchedulerMachine | undefined;
+  #inputLog: { file: InputLogFile; recorder: InputRecorder } | undefined;
   #clockOffset = 0;
   #epochSentAt = 0;
   #stopped = false;
@@ -106,6 +112,8 @@ export class SchedulerService implements Io {
     this.#stopped = true;
     this.#calls.stop();
     await Promise.race([Promise.allSettled(this.#inFlight), pause(STOP_FLUSH_MS)]);
+    // A disk that hangs must not keep the lease from being given back.
+    if (this.#inputLog) await Promise.race([this.#inputLog.file.close("stopped"), pause(STOP_FLUSH_MS)]);
     const seq = this.#leadership.ownLeaseSeq;
     // Given back, the next leader need not wait; refused or lost, it waits a little.
     if (seq !== undefined) await deleteKey(this.bus, keys.lease(this.pool), { seq });
@@ -182,7 +190,8 @@ export class SchedulerService implements Io {
     if (takeOver.dropped > 0) log.warn({ epoch, dropped: takeOver.dropped }, "unreadable program entries were dropped");
     log.info({ epoch, calls: toRead, records: takeOver.records.size, engines: takeOver.engines.length }, "taking over");
 
-    this.#machine = new SchedulerMachine(this.#options.machine, takeOver, this.#at());
+    this.#inputLog = this.#record(epoch);
+    this.#machine = new SchedulerMachine(this.#options.machine, takeOver, this.#at(), this.#inputLog?.recorder);
     for (const effect of this.#machine.start()) this.#carryOut(effect);
     this.#listen(subjects.report(pool), agentMessageSchema, (message) => this.receive({ kind: "agent", message }));
     this.#subscriptions.push(this.#control.listen());
@@ -192,7 +201,22 @@ export class SchedulerService implements Io {
   }
 
   stepDown(reason: string): void {
-    if (!this.#stopped) this.#options.fail(new AutellixError("queue_unavailable", `no longer the leader: ${reason}`));
+    if (!this.#stopped) this.#fail(new AutellixError("queue_unavailable", `no longer the leader: ${reason}`));
+  }
+
+  #record(epoch: number): { file: InputLogFile; recorder: InputRecorder } | undefined {
+    const { inputLog, machine } = this.#options;
+    if (!inputLog) return undefined;
+    const { pool, log } = this;
+    const file = new InputLogFile({ ...inputLog, pool, epoch, log });
+    return { file, recorder: new InputRecorder(pool, epoch, coreConfig(machine), (line) => file.write(line)) };
+  }
+
+  /** Ends the process; the input log is whole before, with the input at which the core threw, if it did. */
+  #fail(error: unknown): void {
+    this.#inputLog?.recorder.threw();
+    this.#inputLog?.file.closeNow("the process failed");
+    this.#options.fail(error);
   }
 
   // ── the loop: receive → react → carry out ──────────────────────────────────────────────────────────────────
@@ -204,7 +228,7 @@ export class SchedulerService implements Io {
       effects = this.#machine.react(event, this.#at());
     } catch (error) {
       // A broken invariant: nothing that this machine says after it can be trusted. The next leader rebuilds its state.
-      this.#options.fail(error);
+      this.#fail(error);
       return;
     }
     for (const effect of effects) this.#carryOut(effect);
@@ -296,7 +320,7 @@ export class SchedulerService implements Io {
   #do(promise: Promise<void>): void {
     const tracked: Promise<void> = promise
       .catch((error: unknown) => {
-        if (!this.#stopped) this.#options.fail(error);
+        if (!this.#stopped) this.#fail(error);
       })
       .finally(() => this.#inFlight.delete(tracked));
     this.#inFlight.add(tracked);

@@ -1,5 +1,5 @@
 /** Configuration of a scheduler process: parsed once, in `main.ts`. */
-import { balancers, isBalancerName, isPolicyName, policies } from "@autellix/core";
+import { balancers, FACTOR, isBalancerName, isPolicyName, LEVELS, policies } from "@autellix/core";
 import {
   ATTEMPTS_CRASHED_MAX,
   CALL_LIFETIME_MAX_MS,
@@ -8,8 +8,11 @@ import {
   OUTCOMES_DISPATCH_SHARE_MAX,
   QUEUED_CALLS_MAX,
 } from "@autellix/protocol";
-import { commonConfig } from "@autellix/runtime";
+import { commonConfig, envChoice, envInt, envNumber, envText } from "@autellix/runtime";
 import { z } from "zod";
+
+const BETA_MESSAGE = 'must be a positive number or "off"';
+const INPUT_LOG_BYTES_MAX = 1_000_000_000;
 
 const count = (fallback: number) => z.coerce.number().int().positive().default(fallback);
 
@@ -25,10 +28,28 @@ export const schedulerConfig = z.object({
     .string()
     .default("locality")
     .refine(isBalancerName, `must be one of ${Object.keys(balancers).join(", ")}`),
-  /** Upper end of Q1 in ms of service; the others double. About a short call's service on the default model. */
+  /** `calibrated` follows the service of completed calls; `fixed` stays as the next three say. */
+  AUTELLIX_LADDER: envChoice(["calibrated", "fixed"]).default("calibrated"),
+  /**
+   * Upper end of Q1 in ms of service, while calibration has seen too few calls, or for good. About a short call's
+   * service on the default model. For a policy that counts tokens: in tokens.
+   */
   AUTELLIX_LADDER_FIRST_MS: count(1_000),
   /** K. Others' usual choice; the top must reach long programs' service. */
-  AUTELLIX_LADDER_LEVELS: count(7),
+  AUTELLIX_LADDER_LEVELS: count(LEVELS),
+  /** Each level is so many times as wide as the one before. */
+  AUTELLIX_LADDER_FACTOR: envNumber({ min: 1, max: 100 }).default(FACTOR),
+  /** Waiting over service at which a call goes back to Q1; `off`: never. Default: the core's. */
+  AUTELLIX_BETA: z
+    .string()
+    .regex(/^(off|\d{1,9}(\.\d{1,9})?)$/, BETA_MESSAGE)
+    .transform((text) => (text === "off" ? Number.POSITIVE_INFINITY : Number(text)))
+    .refine((beta) => beta > 0, BETA_MESSAGE)
+    .optional(),
+  /** A call gets its engine when it arrives (the paper), or when an engine has room for it. */
+  AUTELLIX_BINDING: envChoice(["arrival", "late"]).default("arrival"),
+  /** What a batch does at the first call that does not fit: stop (the paper), or look behind it. */
+  AUTELLIX_MISFIT: envChoice(["stop", "skip"]).default("stop"),
   /** N of multi-step scheduling: others' usual choice. */
   AUTELLIX_WINDOW_STEPS: count(8),
   /** What fills a slot that frees inside a window. */
@@ -50,6 +71,10 @@ export const schedulerConfig = z.object({
   AUTELLIX_STANDBY_MS: count(3_000),
   /** Replicas of the streams: 1 survives process deaths, 3 with `sync_interval: always` power loss too. */
   AUTELLIX_REPLICAS: count(1),
+  /** Records what the core is fed, one file for each leadership: `inputs.jsonl` → `inputs.<pool>.<epoch>.jsonl`. */
+  AUTELLIX_INPUT_LOG: envText().optional(),
+  /** Bytes of one such file; the recording ends there. Some hours of a busy pool. */
+  AUTELLIX_INPUT_LOG_BYTES_MAX: envInt({ min: 1_000, max: 1e12 }).default(INPUT_LOG_BYTES_MAX),
 });
 
 export type SchedulerConfig = z.infer<typeof schedulerConfig>;

@@ -2,7 +2,7 @@
  * Control requests: start, end and read a program, cancel a call. All are idempotent, since callers repeat them until
  * they are answered, also to the next leader.
  */
-import { type CancelCause, callId, type Input, programId, type Scheduler } from "@autellix/core";
+import { type CancelCause, callId, type Input, type Policy, programId, type Scheduler } from "@autellix/core";
 import { type Control, callKey, type ProgramView } from "@autellix/protocol";
 import type { Effect, ReplyToken } from "./events.ts";
 import type { ProgramStore } from "./programs.ts";
@@ -12,13 +12,22 @@ const WAITING_MAX = 10_000;
 
 export class ControlDesk {
   private readonly pool: string;
+  private readonly measures: Policy["measures"];
   private readonly core: Scheduler;
   private readonly programs: ProgramStore;
   private readonly emit: (effect: Effect) => void;
   private readonly waiting = new Map<ReplyToken, { tenant: string; program: string }>();
 
-  constructor(pool: string, core: Scheduler, programs: ProgramStore, emit: (effect: Effect) => void) {
+  /** @param measures what attained service counts. */
+  constructor(
+    pool: string,
+    measures: Policy["measures"],
+    core: Scheduler,
+    programs: ProgramStore,
+    emit: (effect: Effect) => void,
+  ) {
     this.pool = pool;
+    this.measures = measures;
     this.core = core;
     this.programs = programs;
     this.emit = emit;
@@ -113,7 +122,8 @@ export class ControlDesk {
       state: entry.endedAt === undefined ? "open" : "ended",
       service_ms: entry.serviceMs,
       waiting_ms: entry.waitingMs,
-      attained_service_ms: entry.attainedMs,
+      // Tokens are no time: there the view says what was attained in time, the sum.
+      attained_service_ms: this.measures === "time" ? entry.attained : entry.serviceMs,
       calls: { waiting: entry.waitingCalls, running: entry.runningCalls, ended: entry.endedCalls },
     };
   }

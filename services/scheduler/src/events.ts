@@ -2,7 +2,7 @@
  * What the scheduler's machine hears and what it wants done. The adapter carries effects out and turns every answer
  * into an event; nothing else connects the two, so any number of machines can run on a virtual network.
  */
-import type { Ladder, MarkerCause, SavedEntry } from "@autellix/core";
+import type { CoreConfig, MarkerCause, SavedEntry } from "@autellix/core";
 import type {
   AgentMessage,
   Beat,
@@ -129,8 +129,13 @@ export interface MachineConfig {
   /** This process, in beats and lease. */
   leader: string;
   policy: string;
-  ladder: Ladder;
+  ladder: CoreConfig["ladder"];
   balancer: string;
+  /** When a call gets its engine, and what the walk does at the first misfit; the core's defaults without them. */
+  binding?: "arrival" | "late";
+  misfit?: "stop" | "skip";
+  /** Waiting over service at which a call is promoted; `Infinity`: never. */
+  beta?: number;
   windowSteps: number;
   reserveCallsMax: number;
   attemptsCrashedMax: number;

@@ -6,17 +6,7 @@
  * Invariants: nothing is acked without a terminal record read or written (S3); no plan leaves before the take-over is
  * complete (design §4); the end of a call is sent only after its record is stored (design §2.7).
  */
-import {
-  balancers,
-  type Command,
-  callId,
-  engineId,
-  type Input,
-  isBalancerName,
-  isPolicyName,
-  policies,
-  Scheduler,
-} from "@autellix/core";
+import { type Command, callId, engineId, type Input, Scheduler } from "@autellix/core";
 import {
   type CallKey,
   type Control,
@@ -28,12 +18,14 @@ import {
 } from "@autellix/protocol";
 import { type KnownCall, readArrival } from "./arrival.ts";
 import { ControlDesk } from "./control.ts";
+import { coreConfig } from "./core-config.ts";
 import type { CallMessage, Effect, Event, MachineConfig, TakeOver } from "./events.ts";
 import { Liveness } from "./liveness.ts";
 import { ProgramStore } from "./programs.ts";
+import type { InputSink } from "./recorder.ts";
 import { RecordDesk } from "./records.ts";
 import { StatusDesk } from "./status.ts";
-import { toCoreRecord, toCoreReport, toWirePlan } from "./wire.ts";
+import { toCoreCapacity, toCoreRecord, toCoreReport, toWirePlan } from "./wire.ts";
 
 /** Period of `tick`: liveness, beat, status and deadlines. */
 export const TICK_MS = 250;
@@ -46,6 +38,7 @@ export class SchedulerMachine {
   readonly epoch: number;
   private readonly config: MachineConfig;
   private readonly core: Scheduler;
+  private readonly inputs: InputSink | undefined;
   private readonly calls = new Map<CallKey, KnownCall>();
   private readonly liveness: Liveness;
   private readonly programs: ProgramStore;
@@ -66,19 +59,22 @@ export class SchedulerMachine {
   private beatNumber = 0;
   private effects: Effect[] = [];
 
-  /** @param at the leader's clock, which every event brings: the stream's, carried on by a monotonic one. */
-  constructor(config: MachineConfig, takeOver: TakeOver, at: number) {
-    const { policy, balancer } = config;
-    if (!isPolicyName(policy) || !isBalancerName(balancer))
-      throw new Error(`unknown policy ${policy} or balancer ${balancer}`);
+  /**
+   * @param at the leader's clock, which every event brings: the stream's, carried on by a monotonic one.
+   * @param inputs hears what the core is fed and what it makes of it. No effect of the machine: the input at which the
+   *   core throws must not be lost with the effects of that reaction.
+   */
+  constructor(config: MachineConfig, takeOver: TakeOver, at: number, inputs?: InputSink) {
     this.config = config;
     this.epoch = takeOver.epoch;
-    this.core = new Scheduler({ ...config, policy: policies[policy], balancer: balancers[balancer] });
+    const core = coreConfig(config);
+    this.core = new Scheduler(core);
+    this.inputs = inputs;
     this.liveness = new Liveness(config);
     this.programs = new ProgramStore(config.pool, config.programIdleMaxMs);
     const emit = (effect: Effect) => this.effects.push(effect);
     this.records = new RecordDesk(this.epoch, this.calls, emit);
-    this.control = new ControlDesk(config.pool, this.core, this.programs, emit);
+    this.control = new ControlDesk(config.pool, core.policy.measures, this.core, this.programs, emit);
     this.status = new StatusDesk(config, this.epoch);
     this.gathered = takeOver.records;
     this.missing = new Set(takeOver.engines);
@@ -192,7 +188,7 @@ export class SchedulerMachine {
       at,
       engine: engineId(report.engine),
       incarnation: report.incarnation,
-      capacity: info,
+      capacity: toCoreCapacity(info),
     });
     this.effects.push({ kind: "storeEngine", engine: report.engine }, { kind: "storeModels", models: info.models });
     this.log("info", { engine: report.engine, incarnation: report.incarnation }, "engine joined");
@@ -309,7 +305,10 @@ export class SchedulerMachine {
   // ── the core ───────────────────────────────────────────────────────────────────────────────────────────────
 
   private feed(input: Input): void {
-    for (const command of this.core.apply(input)) this.carry(command, input.at);
+    this.inputs?.fed(input);
+    const commands = this.core.apply(input);
+    this.inputs?.answered(commands);
+    for (const command of commands) this.carry(command, input.at);
   }
 
   private carry(command: Command, at: number): void {

@@ -20,8 +20,11 @@ function machineConfig(config: SchedulerConfig, leader: string): MachineConfig {
     pool: config.AUTELLIX_POOL,
     leader,
     policy: config.AUTELLIX_POLICY,
-    ladder: doublingLadder(config.AUTELLIX_LADDER_FIRST_MS, config.AUTELLIX_LADDER_LEVELS),
+    ladder: ladderOf(config),
     balancer: config.AUTELLIX_BALANCER,
+    binding: config.AUTELLIX_BINDING,
+    misfit: config.AUTELLIX_MISFIT,
+    ...(config.AUTELLIX_BETA === undefined ? {} : { beta: config.AUTELLIX_BETA }),
     windowSteps: config.AUTELLIX_WINDOW_STEPS,
     reserveCallsMax: config.AUTELLIX_RESERVE_CALLS_MAX,
     attemptsCrashedMax: config.AUTELLIX_ATTEMPTS_CRASHED_MAX,
@@ -35,6 +38,13 @@ function machineConfig(config: SchedulerConfig, leader: string): MachineConfig {
     agentLostMs: config.AUTELLIX_AGENT_LOST_MS,
     outcomesShareMax: OUTCOMES_DISPATCH_SHARE_MAX,
   };
+}
+
+function ladderOf(config: SchedulerConfig): MachineConfig["ladder"] {
+  const first = config.AUTELLIX_LADDER_FIRST_MS;
+  const levels = config.AUTELLIX_LADDER_LEVELS;
+  const factor = config.AUTELLIX_LADDER_FACTOR;
+  return config.AUTELLIX_LADDER === "fixed" ? doublingLadder(first, levels, factor) : { first, levels, factor };
 }
 
 await runService({
@@ -55,6 +65,9 @@ await runService({
         standbyMs: config.AUTELLIX_STANDBY_MS,
       },
       replicas: config.AUTELLIX_REPLICAS,
+      ...(config.AUTELLIX_INPUT_LOG === undefined
+        ? {}
+        : { inputLog: { file: config.AUTELLIX_INPUT_LOG, bytesMax: config.AUTELLIX_INPUT_LOG_BYTES_MAX } }),
       log,
       fail,
     });

@@ -18,31 +18,51 @@ import { z } from "zod";
 import type { TakeOver } from "./events.ts";
 
 const millis = z.number();
+/** Fields that came later are optional: entries of the version before are still in the bucket. */
 const savedSchema = z.object({
   program: z.string(),
   serviceMs: millis,
   waitingMs: millis,
-  attainedMs: millis,
+  attained: z.number().optional(),
+  /** The name of `attained` before there were policies that count tokens. */
+  attainedMs: millis.optional(),
+  pathServiceMs: millis.optional(),
+  pathWaitingMs: millis.optional(),
   endedCalls: z.number(),
   endedAt: millis.nullish(),
   pin: z.string().nullish(),
+  engines: z.array(z.string()).default([]),
+  arrivedAt: millis.optional(),
   lastArrivalAt: millis,
   lastCompletionAt: millis.nullish(),
   charged: z.array(z.string()),
 });
 
-/** @returns undefined when the bytes are no entry: it is dropped, which costs a program its past, never a call. */
+/**
+ * What an older entry does not say: its chains are as long as its sums, as on a program without forks, and it arrived
+ * when it was last heard of.
+ *
+ * @returns undefined when the bytes are no entry: it is dropped, which costs a program its past, never a call.
+ */
 export function parseSaved(bytes: Uint8Array): SavedEntry | undefined {
   const parsed = savedSchema.safeParse(decoded(bytes));
   if (!parsed.success) return undefined;
-  const { program, charged, pin, endedAt, lastCompletionAt, ...sums } = parsed.data;
+  const { program, serviceMs, waitingMs, endedCalls, lastArrivalAt, ...rest } = parsed.data;
   return {
-    ...sums,
     program: programId(program),
-    charged: charged.map(callId),
-    pin: pin == null ? undefined : engineId(pin),
-    endedAt: endedAt ?? undefined,
-    lastCompletionAt: lastCompletionAt ?? undefined,
+    serviceMs,
+    waitingMs,
+    attained: rest.attained ?? rest.attainedMs ?? serviceMs,
+    pathServiceMs: rest.pathServiceMs ?? serviceMs,
+    pathWaitingMs: rest.pathWaitingMs ?? waitingMs,
+    endedCalls,
+    endedAt: rest.endedAt ?? undefined,
+    pin: rest.pin == null ? undefined : engineId(rest.pin),
+    engines: rest.engines.map(engineId),
+    arrivedAt: rest.arrivedAt ?? lastArrivalAt,
+    lastArrivalAt,
+    lastCompletionAt: rest.lastCompletionAt ?? undefined,
+    charged: rest.charged.map(callId),
   };
 }
 

@@ -2,12 +2,22 @@
 import {
   type CallRecord,
   callId,
+  type EngineCapacity,
   type EnginePlan,
   type EngineReport,
   engineId,
+  type FinishedCall,
   type PlannedCall,
 } from "@autellix/core";
-import type { CallKey, Plan, PlanCall, RecordHead, Report } from "@autellix/protocol";
+import type {
+  CallKey,
+  EngineInfo,
+  Plan,
+  PlanCall,
+  RecordHead,
+  Report,
+  FinishedCall as WireFinishedCall,
+} from "@autellix/protocol";
 import type { KnownCall } from "./arrival.ts";
 
 export function toWirePlan(
@@ -20,18 +30,33 @@ export function toWirePlan(
     const known = calls.get(call);
     if (!dispatch || !known) return { call, attempt };
     const { program, thread, reply, trace, bodyObject } = known;
-    return { call, attempt, dispatch: { ...dispatch, program, ...defined({ thread, reply, trace, bodyObject }) } };
+    const { seq, fence, waitedMs, servedMs } = dispatch;
+    const address = { program, ...defined({ thread, reply, trace, bodyObject }) };
+    return { call, attempt, dispatch: { seq, fence, waitedMs, servedMs, ...address } };
   };
+  const { engine, incarnation, number, reportSeen, windowSteps } = plan;
   return {
-    ...plan,
     pool,
+    engine,
+    incarnation,
     epoch,
+    number,
+    reportSeen,
     run: plan.run.map(full),
     reserve: plan.reserve.map(full),
+    // Tiers and retained contexts stay here: no agent says that it has host memory or keeps finished contexts, so the
+    // core plans none, and an agent parks and evicts by its own room, from the tail of this list.
     keep: plan.keep.map(full),
     cancel: [...plan.cancel],
     fences: [...plan.fences],
+    windowSteps,
   };
+}
+
+/** What an agent says of its engine, as far as plans depend on it. */
+export function toCoreCapacity(info: EngineInfo): EngineCapacity {
+  const { batchCallsMax, residentCallsMax, heldCallsMax, kvBlocks, blockTokens, preemption } = info;
+  return { batchCallsMax, residentCallsMax, heldCallsMax, kvBlocks, blockTokens, preemption };
 }
 
 /** What a record that was read at the take-over means to the core. */
@@ -47,9 +72,31 @@ export function toCoreReport(report: Report, epoch: number): EngineReport {
     incarnation: report.incarnation,
     number: report.number,
     planNumber: report.planEpoch === epoch ? report.planNumber : 0,
-    calls: report.calls.map((c) => ({ ...c, call: callId(c.call) })),
-    finished: report.finished.map((f) => ({ ...f, call: callId(f.call) })),
-    fenced: report.fenced.map((f) => ({ ...f, call: callId(f.call) })),
+    calls: report.calls.map((c) => ({
+      call: callId(c.call),
+      attempt: c.attempt,
+      serviceMs: c.serviceMs,
+      contextTokens: c.contextTokens,
+    })),
+    finished: report.finished.map(toCoreFinished),
+    fenced: report.fenced.map((f) => ({ call: callId(f.call), attempt: f.attempt })),
+  };
+}
+
+/** Its token counts go along: the core has no use for each of them, but a reader of the input log has. */
+function toCoreFinished(finished: WireFinishedCall): FinishedCall & { completionTokens: number } {
+  const { call, attempt, status, found, serviceMs, waitingMs, promptTokens, completionTokens } = finished;
+  const contextTokens = promptTokens + completionTokens;
+  return {
+    call: callId(call),
+    attempt,
+    status,
+    found,
+    serviceMs,
+    waitingMs,
+    // A call that ended before it was counted has none: the core goes on with what it knows.
+    ...(contextTokens > 0 ? { contextTokens } : {}),
+    completionTokens,
   };
 }
 

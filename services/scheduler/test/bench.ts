@@ -4,6 +4,7 @@ import { doublingLadder } from "@autellix/core";
 import { type AgentMessage, type EngineInfo, headers, type Report } from "@autellix/protocol";
 import type { CallMessage, Effect, Event, MachineConfig, RecordWrite, TakeOver } from "../src/events.ts";
 import { SchedulerMachine } from "../src/machine.ts";
+import type { InputSink } from "../src/recorder.ts";
 
 export const machineConfig: MachineConfig = {
   pool: "p",
@@ -104,9 +105,9 @@ export class MachineBench {
   readonly later: { ms: number; event: Event }[] = [];
   private seq = 0;
 
-  constructor(takeOver: Partial<TakeOver> = {}, over: Partial<MachineConfig> = {}) {
+  constructor(takeOver: Partial<TakeOver> = {}, over: Partial<MachineConfig> = {}, inputs?: InputSink) {
     const full: TakeOver = { epoch: 7, records: new Map(), programs: [], engines: [], ...takeOver };
-    this.machine = new SchedulerMachine({ ...machineConfig, ...over }, full, this.at);
+    this.machine = new SchedulerMachine({ ...machineConfig, ...over }, full, this.at, inputs);
     this.take(this.machine.start());
   }
 

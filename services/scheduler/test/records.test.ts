@@ -64,10 +64,14 @@ describe("a saved entry", () => {
     program: "default/x",
     serviceMs: 1,
     waitingMs: 2,
-    attainedMs: 3,
+    attained: 3,
+    pathServiceMs: 0.5,
+    pathWaitingMs: 1.5,
     endedCalls: 4,
     endedAt: undefined,
     pin: undefined,
+    engines: ["e1", "e2"],
+    arrivedAt: 4,
     lastArrivalAt: 5,
     lastCompletionAt: undefined,
     charged: ["default/c"],
@@ -76,6 +80,31 @@ describe("a saved entry", () => {
   it("comes back as it was stored", () => {
     expect(parseSaved(encode(entry))).toEqual(entry);
     expect(parseSaved(encode({ ...entry, endedAt: 6, pin: "e1" }))).toMatchObject({ endedAt: 6, pin: "e1" });
+  });
+
+  it("of the version before still comes back: its chains are its sums, and it arrived when it was last heard of", () => {
+    const bytes = Buffer.from(
+      "iqdwcm9ncmFtq2RlZmF1bHQvdGVhqXNlcnZpY2VNc8tAiaIAAAAAAKl3YWl0aW5nTXMhqmF0dGFpbmVkTXPLQIMkAAAAAACqZW5kZWRDYWxscw" +
+        "OnZW5kZWRBdNQAAKNwaW6lc2ltLTCtbGFzdEFycml2YWxBdMtCehO4YAe4ALBsYXN0Q29tcGxldGlvbkF0y0J6E7hgPoQAp2NoYXJnZWSTqmRl" +
+        "ZmF1bHQvYzGqZGVmYXVsdC9jMqpkZWZhdWx0L2Mz",
+      "base64",
+    );
+    expect(parseSaved(bytes)).toEqual({
+      program: "default/tea",
+      serviceMs: 820.25,
+      waitingMs: 33,
+      attained: 612.5,
+      pathServiceMs: 820.25,
+      pathWaitingMs: 33,
+      endedCalls: 3,
+      endedAt: undefined,
+      pin: "sim-0",
+      engines: [],
+      arrivedAt: 1_792_000_000_123.5,
+      lastArrivalAt: 1_792_000_000_123.5,
+      lastCompletionAt: 1_792_000_001_000.25,
+      charged: ["default/c1", "default/c2", "default/c3"],
+    });
   });
 
   it.each([

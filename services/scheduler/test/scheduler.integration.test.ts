@@ -1,8 +1,10 @@
+import { balancers, policies } from "@autellix/core";
 import { type Bus, CALLS_STREAM, decode, headers, openBus, subjects } from "@autellix/protocol";
 import { createLogger } from "@autellix/runtime";
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
 import { startTestNats, type TestNats } from "../../../test/support/nats.ts";
 import { SchedulerService } from "../src/adapter.ts";
+import type { MachineConfig } from "../src/events.ts";
 import { machineConfig } from "./bench.ts";
 import { accept, eventually, outcomeOf, programField, publish, TestAgent } from "./test-agent.ts";
 
@@ -29,11 +31,15 @@ afterAll(async () => {
   await nats?.stop();
 });
 
-async function startScheduler(pool: string, leader: string): Promise<{ service: SchedulerService; bus: Bus }> {
+async function startScheduler(
+  pool: string,
+  leader: string,
+  over: Partial<MachineConfig> = {},
+): Promise<{ service: SchedulerService; bus: Bus }> {
   const own = await openBus({ url: nats.url, name: `scheduler ${leader}` });
   const service = new SchedulerService({
     bus: own,
-    machine: { ...machineConfig, pool, leader },
+    machine: { ...machineConfig, pool, leader, ...over },
     leadership: { leader, leaseMs: 20_000, leaseMarginMs: 2_000, standbyMs: 1_500 },
     replicas: 1,
     log: createLogger({ service: "scheduler", level: "silent" }),
@@ -46,9 +52,9 @@ async function startScheduler(pool: string, leader: string): Promise<{ service: 
 }
 
 /** A pool of its own for each test, whose leader acts. */
-async function startPool(): Promise<string> {
+async function startPool(over: Partial<MachineConfig> = {}): Promise<string> {
   const pool = `pool${++pools}`;
-  await startScheduler(pool, "first");
+  await startScheduler(pool, "first", over);
   await control(pool, { op: "program.read", program_id: "any" });
   return pool;
 }
@@ -89,6 +95,24 @@ it("takes a call from the queue to an agent and, after its outcome, out of the q
   expect([...agent.given]).toEqual(["default/c1#1"]);
   const read = await control(pool, { op: "program.read", program_id: "prog" });
   expect(read).toMatchObject({ ok: true, program: { service_ms: 5, waiting_ms: 1, calls: { ended: 1 } } });
+});
+
+it.each([
+  ...Object.keys(policies).map((policy) => [policy, "locality"] as const),
+  ...Object.keys(balancers).map((balancer) => ["plas", balancer] as const),
+])("serves a program with parents and threads under %s with %s", async (policy, balancer) => {
+  const pool = await startPool({ policy, balancer, ladder: { first: 4, levels: 7, factor: 2 } });
+  startAgent(pool);
+  const ids = ["root", "left", "right", "join"];
+  const parents = ["", "root", "root", "left,right"];
+  for (const [index, id] of ids.entries()) {
+    const fields = { [headers.thread]: id, ...(parents[index] ? { [headers.parents]: parents[index] } : {}) };
+    await accept(bus, pool, id, { ...programField("prog"), ...fields });
+  }
+  for (const id of ids) expect((await outcomeOf(bus, pool, id)).head).toMatchObject({ status: "completed" });
+  await queueIsEmpty(pool);
+  const read = await control(pool, { op: "program.read", program_id: "prog" });
+  expect(read).toMatchObject({ program: { service_ms: 20, calls: { ended: 4 } } });
 });
 
 it("opens, shows and ends a program for clients that speak JSON over NATS only", async () => {

@@ -135,7 +135,9 @@ class SimulatedEngine implements Engine {
     const decoding = new Set(live.filter((call) => !call.prefills));
     const prefillTokens = Math.min(slice?.missingTokens ?? 0, this.#preset.sliceTokens);
     const contextTokens = [...decoding].reduce((sum, call) => sum + call.contextTokens, 0);
-    const durationMs = live.length === 0 ? 0 : stepCost(this.#preset.cost, { prefillTokens, contextTokens });
+    const decodeTokens = decoding.size;
+    const durationMs =
+      live.length === 0 ? 0 : stepCost(this.#preset.cost, { prefillTokens, decodeTokens, contextTokens });
     this.#running = this.#clock.sleepMs(durationMs);
     try {
       await this.#running;

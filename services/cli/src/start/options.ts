@@ -1,6 +1,7 @@
 /** What can be said on the command line of `npm start`; the help text is made of the same table. */
 import { isAbsolute, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { balancers, policies } from "@autellix/core";
 import { type Env, LOG_LEVELS } from "@autellix/runtime";
 import { UsageError } from "../usage.ts";
 
@@ -18,13 +19,15 @@ const DEFAULTS = {
   port: 8080,
   natsPort: 4222,
   policy: "plas",
+  balancer: "locality",
   engine: "llama",
   logLevel: "info",
 } as const;
 /** More processes than this on one machine is a typing error. */
 const PROCESSES_MAX = 64;
 const PORT_MAX = 65_535;
-const POLICIES = ["fcfs", "plas", "atlas"] as const;
+const POLICIES = Object.keys(policies);
+const BALANCERS = Object.keys(balancers);
 const ENGINES = ["llama", "simulated"] as const;
 
 const table = {
@@ -43,7 +46,11 @@ const table = {
     value: "N",
     help: `schedulers per pool; one leads, the others stand by (default: ${DEFAULTS.schedulers})`,
   },
-  policy: { value: "NAME", help: `${POLICIES.join(", ")} (default: ${DEFAULTS.policy})` },
+  policy: { value: "NAME", help: `who is served first: ${POLICIES.join(", ")} (default: ${DEFAULTS.policy})` },
+  balancer: {
+    value: "NAME",
+    help: `which engine a call goes to: ${BALANCERS.join(", ")} (default: ${DEFAULTS.balancer})`,
+  },
   port: { value: "PORT", help: `HTTP port of the first frontend (default: ${DEFAULTS.port})` },
   "nats-url": {
     value: "URL",
@@ -56,6 +63,14 @@ const table = {
     help: "only keys of this file may call; made by `npm run keys -- create NAME` (default: any key, tenant default)",
   },
   preset: { value: "NAME", help: "cost model of the simulated engine" },
+  "input-log": {
+    value: "FILE",
+    help: "record what schedulers decide by, without any text: inputs.jsonl gives inputs.<pool>.<epoch>.jsonl, for `npm run replay`",
+  },
+  trace: {
+    value: "FILE",
+    help: "record sizes and times of calls, without any text: trace.jsonl gives trace.frontend-<n>.jsonl, for `npm run simulate`",
+  },
   "log-level": { value: "LEVEL", help: `${LOG_LEVELS.join(", ")} (default: ${DEFAULTS.logLevel})` },
   pretty: { help: "show the log lines of all processes in the terminal, too" },
   help: { help: "show this" },
@@ -76,7 +91,9 @@ export interface StartOptions {
   frontends: number;
   /** Per pool. */
   schedulers: number;
-  policy: (typeof POLICIES)[number];
+  /** Names of the core's records. */
+  policy: string;
+  balancer: string;
   port: number;
   /** Set when an outside nats-server is to be used. */
   natsUrl: string | undefined;
@@ -84,6 +101,8 @@ export interface StartOptions {
   dataDir: string;
   apiKeysFile: string | undefined;
   preset: string | undefined;
+  inputLogFile: string | undefined;
+  traceFile: string | undefined;
   logLevel: string;
   pretty: boolean;
 }
@@ -108,12 +127,15 @@ export function parseStartOptions(
     frontends: count("frontends", values.frontends, DEFAULTS.frontends),
     schedulers: count("schedulers", values.schedulers, DEFAULTS.schedulers),
     policy: choice("policy", values.policy ?? DEFAULTS.policy, POLICIES),
+    balancer: choice("balancer", values.balancer ?? DEFAULTS.balancer, BALANCERS),
     port: wholeNumber("port", values.port ?? String(DEFAULTS.port), PORT_MAX),
     natsUrl: values["nats-url"] || env.NATS_URL || undefined,
     natsPort: wholeNumber("nats-port", values["nats-port"] ?? String(DEFAULTS.natsPort), PORT_MAX),
     dataDir: resolve(cwd, values["data-dir"] ?? defaultDataDir),
     apiKeysFile: values["api-keys"] === undefined ? undefined : resolve(cwd, values["api-keys"]),
     preset: values.preset,
+    inputLogFile: values["input-log"] === undefined ? undefined : resolve(cwd, values["input-log"]),
+    traceFile: values.trace === undefined ? undefined : resolve(cwd, values.trace),
     logLevel: choice("log-level", values["log-level"] ?? DEFAULTS.logLevel, LOG_LEVELS),
     pretty: values.pretty ?? false,
   };
@@ -122,6 +144,8 @@ export function parseStartOptions(
     throw new UsageError(`--port ${options.port} leaves no room for ${options.frontends} frontends below ${PORT_MAX}`);
   if (options.preset !== undefined && options.engine !== "simulated")
     throw new UsageError("--preset is for --engine simulated");
+  if (values["input-log"] === "") throw new UsageError("--input-log needs a file");
+  if (values.trace === "") throw new UsageError("--trace needs a file");
   return options;
 }
 
@@ -150,12 +174,15 @@ function parse(args: readonly string[]) {
         frontends: text,
         schedulers: text,
         policy: text,
+        balancer: text,
         port: text,
         "nats-url": text,
         "nats-port": text,
         "data-dir": text,
         "api-keys": text,
         preset: text,
+        "input-log": text,
+        trace: text,
         "log-level": text,
         pretty: flag,
         help: { ...flag, short: "h" },

@@ -1,5 +1,5 @@
 /** Which processes make up the system, and with what environment. */
-import { join } from "node:path";
+import { extname, join } from "node:path";
 import type { PoolSpec } from "./models.ts";
 import type { StartOptions } from "./options.ts";
 
@@ -46,7 +46,12 @@ export function serviceSpecs(
   return [
     ...pools.flatMap(({ pool, modelNames, modelFile }) => [
       ...times(options.schedulers, (i) =>
-        service("scheduler", `scheduler-${pool}-${i}`, { AUTELLIX_POOL: pool, AUTELLIX_POLICY: options.policy }),
+        service("scheduler", `scheduler-${pool}-${i}`, {
+          AUTELLIX_POOL: pool,
+          AUTELLIX_POLICY: options.policy,
+          AUTELLIX_BALANCER: options.balancer,
+          ...(options.inputLogFile === undefined ? {} : { AUTELLIX_INPUT_LOG: options.inputLogFile }),
+        }),
       ),
       ...times(options.engines, (i) =>
         service("worker-agent", `worker-agent-${pool}-${i}`, {
@@ -64,8 +69,17 @@ export function serviceSpecs(
       service("frontend", `frontend-${i}`, {
         AUTELLIX_HOST: HOST,
         AUTELLIX_PORT: String(port),
+        ...(options.traceFile === undefined
+          ? {}
+          : { AUTELLIX_TRACE_FILE: instancePath(options.traceFile, `frontend-${i}`) }),
         ...(options.apiKeysFile === undefined ? {} : { AUTELLIX_API_KEYS_FILE: options.apiKeysFile }),
       }),
     ),
   ];
+}
+
+/** `trace.jsonl` → `trace.frontend-0.jsonl`: each process writes a file of its own. */
+function instancePath(file: string, instance: string): string {
+  const extension = extname(file);
+  return `${file.slice(0, file.length - extension.length)}.${instance}${extension}`;
 }

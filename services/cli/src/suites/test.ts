@@ -14,8 +14,8 @@ interface Suite {
 /** In this order; each adds to the last line. */
 const suites: readonly Suite[] = [
   {
-    name: "unit and integration",
-    run: (args, context, signal) => runVitest(["unit", "integration"], args, context, signal),
+    name: "unit, theory and integration",
+    run: (args, context, signal) => runVitest(["unit", "theory", "integration"], args, context, signal),
   },
 ];
 

@@ -1,0 +1,123 @@
+/**
+ * Contexts of finished calls that an engine keeps for their programs' next calls, in the order of their value: the
+ * least valuable goes first when its blocks are needed (lazily, paper §4.4), to the host tier while that has room.
+ */
+import type { Call } from "./call.ts";
+import type { RetainedContext } from "./contract.ts";
+import type { Engine } from "./engine.ts";
+import type { CallId } from "./ids.ts";
+import type { ProgramEntry } from "./table.ts";
+
+/** Retained contexts per engine. */
+export const RETAINED_MAX = 1024;
+
+export interface Retained {
+  readonly call: CallId;
+  readonly engine: Engine;
+  readonly program: ProgramEntry;
+  readonly thread: string | undefined;
+  readonly blocks: number;
+  /** Level that its program's next call enters: where the policy keeps by it, lower ones are worth more. */
+  readonly level: number;
+  /** Rises with each context: later ones are worth more. */
+  readonly order: number;
+  tier: "engine" | "host";
+}
+
+/** Most valuable first. */
+function byValue(a: Retained, b: Retained): number {
+  return a.level - b.level || b.order - a.order;
+}
+
+/** The retained contexts of one engine. */
+export class RetainedContexts {
+  /** Most valuable first. */
+  private readonly contexts: Retained[] = [];
+  engineBlocks = 0;
+  hostBlocks = 0;
+  engineContexts = 0;
+  /** Changes whenever the list does: a plan is due. */
+  version = 0;
+
+  list(): RetainedContext[] {
+    return this.contexts.map(({ call, tier }) => ({ call, tier }));
+  }
+
+  /** Keeps a finished call's context; it takes the place of an earlier one of the same thread. */
+  add(context: Retained): void {
+    const older = find(context.program, context.engine, context.thread);
+    if (older) this.remove(older);
+    let place = this.contexts.length;
+    while (place > 0 && byValue(this.contexts[place - 1] as Retained, context) > 0) place--;
+    this.contexts.splice(place, 0, context);
+    context.program.retained = [...(context.program.retained ?? []), context];
+    this.count(context, 1);
+    const last = this.contexts.at(-1);
+    if (this.contexts.length > RETAINED_MAX && last) this.remove(last);
+  }
+
+  remove(context: Retained): void {
+    const place = this.contexts.indexOf(context);
+    if (place < 0) throw new Error(`the context of ${context.call} is not retained here`);
+    this.contexts.splice(place, 1);
+    context.program.retained = context.program.retained?.filter((other) => other !== context);
+    this.count(context, -1);
+  }
+
+  /** Makes room, least valuable first: to the host tier while it has room, else dropped. */
+  shrink(room: { engineBlocks: number; engineContexts: number; hostBlocks: number; swaps: boolean }): void {
+    while (this.hostBlocks > room.hostBlocks) this.remove(this.least("host"));
+    while (this.engineBlocks > room.engineBlocks || this.engineContexts > room.engineContexts) {
+      const victim = this.least("engine");
+      if (!room.swaps || this.hostBlocks + victim.blocks > room.hostBlocks) {
+        this.remove(victim);
+        continue;
+      }
+      this.count(victim, -1);
+      victim.tier = "host";
+      this.count(victim, 1);
+    }
+  }
+
+  clear(): void {
+    for (const context of [...this.contexts]) this.remove(context);
+  }
+
+  private least(tier: "engine" | "host"): Retained {
+    const context = this.contexts.findLast((other) => other.tier === tier);
+    if (!context) throw new Error(`no retained context has the tier ${tier}, but its blocks are counted`);
+    return context;
+  }
+
+  private count(context: Retained, sign: 1 | -1): void {
+    this.version++;
+    if (context.tier === "host") {
+      this.hostBlocks += sign * context.blocks;
+      return;
+    }
+    this.engineBlocks += sign * context.blocks;
+    this.engineContexts += sign;
+  }
+}
+
+function find(program: ProgramEntry, engine: Engine, thread: string | undefined): Retained | undefined {
+  return program.retained?.find((context) => context.engine === engine && context.thread === thread);
+}
+
+/** A call starts: the context that it goes on from is its own now. */
+export function continueFrom(engine: Engine, call: Call): void {
+  const context = find(call.program, engine, call.thread) ?? find(call.program, engine, undefined);
+  if (!context || call.contextTokens < (context.blocks - 1) * engine.capacity.blockTokens) return;
+  call.continues = context.call;
+  engine.retained.remove(context);
+}
+
+/** A program has ended: nobody goes on from its contexts. */
+export function dropRetained(program: ProgramEntry): Engine[] {
+  const engines: Engine[] = [];
+  for (const context of program.retained ?? []) {
+    context.engine.retained.remove(context);
+    engines.push(context.engine);
+  }
+  return engines;
+}

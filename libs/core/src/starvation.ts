@@ -1,0 +1,50 @@
+/**
+ * Anti-starvation (paper §4.2.2, Algorithm 1): a call whose program has waited β times as long as it was served goes to
+ * the tail of Q1. W_p and T_p are frozen at the call's arrival and T_c does not grow while it waits, so the moment is
+ * known beforehand: a heap of due times, never a scan.
+ */
+import { type Call, waitedMs } from "./call.ts";
+import type { Millis } from "./ids.ts";
+import type { State } from "./state.ts";
+
+/** When the ratio reaches β if the call is not served until then. */
+export function promotionDueAt(state: State, call: Call, at: Millis): Millis {
+  const ofProgram = state.config.policy.starvation === "program";
+  const waitingMs = (ofProgram ? call.pathWaitingMs : 0) + waitedMs(call, at) - call.promotedWaitingMs;
+  const serviceMs = (ofProgram ? call.pathServiceMs : 0) + call.servedMs + call.serviceMs - call.promotedServiceMs;
+  return at + state.beta * Math.max(serviceMs, state.betaFloorMs) - waitingMs;
+}
+
+/** The call entered a level below Q1: from here on its promotion is awaited. */
+export function awaitPromotion(state: State, call: Call, at: Millis): void {
+  if (call.level === 0 || call.promotionAwaited || !state.promotes) return;
+  state.awaitPromotionAt(promotionDueAt(state, call, at), call);
+}
+
+/** Promotes every call whose time has come; one that was served meanwhile is looked at again later. */
+export function promoteDue(state: State, at: Millis): void {
+  for (;;) {
+    const call = state.promotions.popDue(at);
+    if (!call) return;
+    call.promotionAwaited = false;
+    // In no queue: it has ended, or is between two attempts and will be queued again.
+    if (call.level === 0 || call.list === undefined) continue;
+    const dueAt = promotionDueAt(state, call, at);
+    if (dueAt > at) state.awaitPromotionAt(dueAt, call);
+    else promote(state, call, at);
+  }
+}
+
+/** To the tail of Q1 with a fresh quantum; only the call's own W_c and T_c start again from zero. */
+function promote(state: State, call: Call, at: Millis): void {
+  state.unqueue(call);
+  call.level = 0;
+  call.quantumUsed = 0;
+  call.promotedWaitingMs = waitedMs(call, at);
+  call.promotedServiceMs = call.servedMs + call.serviceMs;
+  call.order = state.takeOrder();
+  state.totals.promotions++;
+  const queues = call.engine ? call.engine.queues : state.unbound;
+  queues.at(0).insert(call);
+  state.queued(call);
+}

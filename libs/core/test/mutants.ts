@@ -1,0 +1,147 @@
+/** Bugs that somebody could make, each a small change of the text of `src`, and the checks that must find them. */
+
+export interface Mutant {
+  bug: string;
+  /** File in `src`; `find` is there exactly once, so that a mutant cannot rot. */
+  file: string;
+  find: string;
+  replace: string;
+  /** What each of these checks must say. */
+  caughtBy: Readonly<Record<string, RegExp>>;
+}
+
+const ANY_WORLD = "law any world";
+/** A golden text is another one. */
+const DIFFERS = /strictly equal/;
+
+const promotion: readonly Mutant[] = [
+  {
+    bug: "the ratio has the wrong counter: the program's sum of service instead of its longest chain at arrival",
+    file: "starvation.ts",
+    find: "(ofProgram ? call.pathServiceMs : 0)",
+    replace: "(ofProgram ? call.program.serviceMs : 0)",
+    caughtBy: { [ANY_WORLD]: /^S10: .* has waited/, "golden gap-critical-path-waiting": DIFFERS },
+  },
+  {
+    bug: "promotion zeroes the program's lifetime counter, which the table still needs",
+    file: "starvation.ts",
+    find: "state.totals.promotions++;",
+    replace: "state.totals.promotions++;\n  call.program.serviceMs = 0;",
+    caughtBy: { [ANY_WORLD]: /^S8: serviceMs of .* falls/, "golden alg1-promotion": DIFFERS },
+  },
+  {
+    bug: "the call's own waiting goes on from before its promotion",
+    file: "starvation.ts",
+    find: "call.promotedWaitingMs = waitedMs(call, at);",
+    replace: "",
+    caughtBy: { [ANY_WORLD]: /^S10: .* is promoted after/, "golden alg1-promotion": DIFFERS },
+  },
+  {
+    bug: "who was served meanwhile is not looked at again, and starves",
+    file: "starvation.ts",
+    find: "if (dueAt > at) state.awaitPromotionAt(dueAt, call);",
+    replace: "if (dueAt > at) continue;",
+    caughtBy: { [ANY_WORLD]: /^S10: .* has waited/ },
+  },
+  {
+    bug: "a promoted call keeps its place instead of going to the tail of Q1",
+    file: "starvation.ts",
+    find: "call.order = state.takeOrder();",
+    replace: "",
+    caughtBy: { [ANY_WORLD]: /^Alg\. 1: .* is not at the tail of Q1/ },
+  },
+];
+
+const levels: readonly Mutant[] = [
+  {
+    bug: "the quantum is not fresh after a demotion",
+    file: "agents.ts",
+    find: "call.quantumUsed = 0;",
+    replace: "",
+    caughtBy: { [ANY_WORLD]: /^Alg\. 1: .* has no fresh quantum/, "golden alg1-quantum": DIFFERS },
+  },
+  {
+    bug: "the ranges of the levels are closed",
+    file: "ladder.ts",
+    find: "service < level.hi",
+    replace: "service <= level.hi",
+    caughtBy: { [ANY_WORLD]: /^Alg\. 1: .* inherits .* and enters/, "golden alg1-enter-level": DIFFERS },
+  },
+  {
+    bug: "a call of QK goes to its tail",
+    file: "agents.ts",
+    find: 'isLast && state.config.policy.lastLevel === "stays"',
+    replace: "false",
+    caughtBy: { "golden alg1-last-level": DIFFERS },
+  },
+];
+
+const table: readonly Mutant[] = [
+  {
+    bug: "an end that is reported again is charged again",
+    file: "table.ts",
+    find: "if (entry.ended?.has(call.id)) return false;",
+    replace: "",
+    caughtBy: { [ANY_WORLD]: /^S8: .* is charged twice/, "golden gap-redelivery": DIFFERS },
+  },
+  {
+    bug: "the scalar of ATLAS adds up what ran in parallel",
+    file: "policies.ts",
+    find: "Math.max(program.attained, inherited + served)",
+    replace: "program.attained + served + 0 * inherited",
+    caughtBy: { "golden fig9-critical-path-first": DIFFERS, "golden gap-scalar-or-graph": DIFFERS },
+  },
+  {
+    bug: "the call graph forgets what a parent had inherited",
+    file: "table.ts",
+    find: "remember(entry, call.id, call.inherited + served);",
+    replace: "remember(entry, call.id, served);",
+    caughtBy: {
+      "law plas, atlas and atlas-dag are one on chains": /deep-equal/,
+      "golden gap-scalar-or-graph": DIFFERS,
+    },
+  },
+];
+
+const engines: readonly Mutant[] = [
+  {
+    bug: "a pin stays when its engine has left",
+    file: "state.ts",
+    find: "for (const entry of this.table.all()) if (entry.pin === engine.id) entry.pin = undefined;",
+    replace: "",
+    caughtBy: { [ANY_WORLD]: /^Alg\. 2: .* is pinned/, "golden alg2-pin-dropped": DIFFERS },
+  },
+  {
+    bug: "the walk goes on behind a call that does not fit",
+    file: "batch.ts",
+    find: 'rules.misfit === "skip" ? SKIPPED_CALLS_MAX : 0',
+    replace: "SKIPPED_CALLS_MAX",
+    caughtBy: { [ANY_WORLD]: /^S9: .* waits and outranks/, "golden alg1-strict-stop": DIFFERS },
+  },
+];
+
+const memory: readonly Mutant[] = [
+  {
+    bug: "the blocks of a retained context are freed twice",
+    file: "retained.ts",
+    find: "this.engineBlocks += sign * context.blocks;",
+    replace: "this.engineBlocks += (sign < 0 ? 2 : 1) * sign * context.blocks;",
+    caughtBy: { [ANY_WORLD]: /^S7: \d+ of \d+ blocks$/ },
+  },
+  {
+    bug: "the host tier has no limit for parked contexts",
+    file: "batch.ts",
+    find: 'if (tier === "host" && blocks > hostLeft) tier = "none";',
+    replace: "",
+    caughtBy: { [ANY_WORLD]: /host/, "golden kv-host-full": DIFFERS },
+  },
+  {
+    bug: "a retained context is given to a call and kept for another",
+    file: "retained.ts",
+    find: "  call.continues = context.call;\n  engine.retained.remove(context);",
+    replace: "  call.continues = context.call;",
+    caughtBy: { [ANY_WORLD]: /^retained: .* has two owners/, "golden kv-retained": DIFFERS },
+  },
+];
+
+export const mutants: readonly Mutant[] = [...promotion, ...levels, ...table, ...engines, ...memory];

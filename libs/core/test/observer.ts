@@ -1,0 +1,201 @@
+/**
+ * Follows one leader from input to input and checks what Algorithm 1 may do to a call: where it enters, when it is
+ * demoted, when it is promoted (S10), and that a program's sums only grow and count each call once (S8). It keeps
+ * counters of its own, taken from what the core was told.
+ */
+import type { Call } from "../src/call.ts";
+import type { CoreConfig, Input, Ladder, SavedEntry, Scheduler } from "../src/index.ts";
+import { checkQueues, stateOf } from "./checkers.ts";
+
+interface Followed {
+  level: number;
+  order: number;
+  /** All service when it entered its level. */
+  servedAtEntry: number;
+  /** W_p and T_p at its arrival. */
+  pathWaitingMs: number;
+  pathServiceMs: number;
+  /** W_c and T_c at its last promotion. */
+  promotedWaitingMs: number;
+  promotedServiceMs: number;
+}
+
+/** Enqueue number of a call that has not been in a queue. */
+const NOT_QUEUED = -1;
+/** Due times are sums of floating point numbers. */
+const EPSILON = 1e-6;
+
+export class Observer {
+  private readonly scheduler: Scheduler;
+  private readonly config: CoreConfig;
+  private readonly followed = new Map<Call, Followed>();
+  private paths = { pathWaitingMs: 0, pathServiceMs: 0 };
+  private lastOrder = NOT_QUEUED;
+  private leading = false;
+
+  constructor(scheduler: Scheduler, config: CoreConfig) {
+    this.scheduler = scheduler;
+    this.config = config;
+  }
+
+  before(input: Input): void {
+    if (input.kind !== "callArrived") return;
+    const { pathWaitingMs = 0, pathServiceMs = 0 } = this.scheduler.program(input.call.program) ?? {};
+    this.paths = { pathWaitingMs, pathServiceMs };
+  }
+
+  after(input: Input): void {
+    const state = stateOf(this.scheduler);
+    this.leading ||= input.kind === "leaderStarted";
+    checkQueues(state);
+    const orders: number[] = [];
+    for (const call of state.calls.values()) {
+      const known = this.followed.get(call);
+      const followed = known ?? this.follow(call);
+      // What it was served under an earlier leader is in no quantum of this one.
+      if (input.kind === "leaderStarted") followed.servedAtEntry = servedOf(call);
+      if (known && call.level !== known.level) this.move(call, known, input);
+      if (call.stage !== "gathered" && call.order !== followed.order) {
+        followed.order = call.order;
+        if (call.list) orders.push(call.order);
+      }
+      this.checkQuantum(call, followed, input);
+    }
+    for (const order of orders)
+      if (order <= this.lastOrder) throw new Error("Alg. 1: a call has moved, but not to the tail");
+    this.lastOrder = Math.max(this.lastOrder, ...orders);
+    this.checkStarving(input);
+    this.checkPins();
+  }
+
+  /** The level that a new call enters is the one whose half-open range holds what it inherits. */
+  private follow(call: Call): Followed {
+    const level = this.scheduler.ladder[call.level];
+    if (!level || call.inherited < level.lo || call.inherited >= level.hi)
+      throw new Error(`Alg. 1: ${call.id} inherits ${call.inherited} and enters Q${call.level + 1}`);
+    const servedAtEntry = servedOf(call);
+    const fresh = { promotedWaitingMs: 0, promotedServiceMs: 0 };
+    const followed = { level: call.level, order: NOT_QUEUED, servedAtEntry, ...this.paths, ...fresh };
+    this.followed.set(call, followed);
+    return followed;
+  }
+
+  private move(call: Call, followed: Followed, input: Input): void {
+    const served = servedOf(call);
+    if (call.level === followed.level + 1) {
+      const quantum = this.fixedLadder()?.[followed.level]?.quantum;
+      if (quantum !== undefined && served - followed.servedAtEntry < quantum)
+        throw new Error(`Alg. 1: ${call.id} is demoted after ${served - followed.servedAtEntry} of ${quantum}`);
+    } else if (call.level === 0) {
+      const { waiting, needed } = this.ratio(call, followed, input.at);
+      if (waiting < needed - EPSILON)
+        throw new Error(`S10: ${call.id} is promoted after ${waiting} of ${needed} ms of waiting`);
+      followed.promotedWaitingMs = waitedOf(call, input.at);
+      followed.promotedServiceMs = served;
+    } else throw new Error(`Alg. 1: ${call.id} moves from Q${followed.level + 1} to Q${call.level + 1}`);
+    if (call.quantumUsed !== 0) throw new Error(`Alg. 1: ${call.id} has no fresh quantum in Q${call.level + 1}`);
+    if (call.order === followed.order) throw new Error(`Alg. 1: ${call.id} is not at the tail of Q${call.level + 1}`);
+    followed.level = call.level;
+    followed.servedAtEntry = served;
+  }
+
+  /** Who has used up its quantum is demoted when that is reported; QK keeps its calls. */
+  private checkQuantum(call: Call, followed: Followed, input: Input): void {
+    const ladder = this.fixedLadder();
+    if (!ladder || !call.list || input.kind !== "reported" || call.level === ladder.length - 1) return;
+    const isNamed = input.report.calls.some(
+      (reported) => reported.call === call.id && reported.attempt === call.attempt,
+    );
+    const used = servedOf(call) - followed.servedAtEntry;
+    if (isNamed && call.engine?.id === input.report.engine && used >= (ladder[call.level]?.quantum ?? 0))
+      throw new Error(`Alg. 1: ${call.id} has used ${used} in Q${call.level + 1} and is not demoted`);
+  }
+
+  /** S10: after a pass nobody below Q1 has waited for β · max(T, floor). */
+  private checkStarving(input: Input): void {
+    if (!this.leading || (input.kind !== "planDue" && input.kind !== "timePassed")) return;
+    for (const [call, followed] of this.followed) {
+      if (stateOf(this.scheduler).calls.get(call.id) !== call) this.followed.delete(call);
+      else if (call.list && call.level > 0 && this.promotes()) {
+        const { waiting, needed } = this.ratio(call, followed, input.at);
+        if (waiting > needed + EPSILON) throw new Error(`S10: ${call.id} has waited ${waiting}, more than ${needed}`);
+      }
+    }
+  }
+
+  /** Algorithm 2: nobody is pinned to an engine that has left. */
+  private checkPins(): void {
+    if (!this.leading) return;
+    const { engines, table } = stateOf(this.scheduler);
+    for (const { id, pin } of table.all())
+      if (pin !== undefined && !engines.has(pin)) throw new Error(`Alg. 2: ${id} is pinned to ${pin}, which has left`);
+  }
+
+  private promotes(): boolean {
+    return this.config.policy.starvation !== "none" && this.config.beta !== Number.POSITIVE_INFINITY;
+  }
+
+  /** W_p + W_c, and β · max(T_p + T_c, floor). */
+  private ratio(call: Call, followed: Followed, at: number): { waiting: number; needed: number } {
+    const { beta, betaFloorMs } = stateOf(this.scheduler);
+    const ofProgram = this.config.policy.starvation === "program" ? 1 : 0;
+    const waiting = ofProgram * followed.pathWaitingMs + waitedOf(call, at) - followed.promotedWaitingMs;
+    const service = ofProgram * followed.pathServiceMs + servedOf(call) - followed.promotedServiceMs;
+    return { waiting, needed: beta * Math.max(service, betaFloorMs) };
+  }
+
+  /** Where service is time and the ladder does not move: there the quantum can be counted from outside. */
+  private fixedLadder(): Ladder | undefined {
+    const { policy, ladder } = this.config;
+    if (policy.measures !== "time") return undefined;
+    const chosen = policy.ladder === "configured" ? ladder : policy.ladder;
+    return "first" in chosen ? undefined : chosen;
+  }
+}
+
+function servedOf(call: Call): number {
+  return call.servedMs + call.serviceMs;
+}
+
+function waitedOf(call: Call, at: number): number {
+  return Math.max(0, at - call.arrivedAt - servedOf(call));
+}
+
+/** S8 over all leaders: sums never fall, and each ended call is charged once. */
+export class Ledger {
+  private readonly config: CoreConfig;
+  private readonly entries = new Map<string, SavedEntry>();
+  private readonly charged = new Set<string>();
+
+  constructor(config: CoreConfig) {
+    this.config = config;
+  }
+
+  saved(): Iterable<SavedEntry> {
+    return this.entries.values();
+  }
+
+  save(entry: SavedEntry): void {
+    const before = this.entries.get(entry.program);
+    this.entries.set(entry.program, { ...entry, engines: [...entry.engines], charged: [...entry.charged] });
+    const growing = ["serviceMs", "waitingMs", "pathServiceMs", "pathWaitingMs", "endedCalls"] as const;
+    for (const sum of growing)
+      if (entry[sum] < (before?.[sum] ?? 0)) throw new Error(`S8: ${sum} of ${entry.program} falls`);
+    // Forgetting is what las-decay is for.
+    if (this.config.policy.name !== "las-decay" && entry.attained < (before?.attained ?? 0))
+      throw new Error(`S8: attained service of ${entry.program} falls`);
+    this.checkCharge(before ?? { serviceMs: 0, endedCalls: 0 }, entry);
+  }
+
+  private checkCharge(before: Pick<SavedEntry, "serviceMs" | "endedCalls">, entry: SavedEntry): void {
+    const last = entry.charged.at(-1);
+    if (entry.endedCalls === before.endedCalls) {
+      if (entry.serviceMs !== before.serviceMs) throw new Error(`S8: ${entry.program} is charged for no call`);
+      return;
+    }
+    if (last === undefined || entry.endedCalls !== before.endedCalls + 1)
+      throw new Error(`S8: ${entry.program} is charged for more than one call at once`);
+    if (this.charged.has(last)) throw new Error(`S8: ${last} is charged twice`);
+    this.charged.add(last);
+  }
+}

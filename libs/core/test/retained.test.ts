@@ -1,0 +1,198 @@
+import { describe, expect, it } from "vitest";
+import { type EngineCapacity, type EnginePlan, policies, type RetainedContext } from "../src/index.ts";
+import { RETAINED_MAX } from "../src/retained.ts";
+import { Bench, names } from "./bench.ts";
+
+/** An engine that keeps contexts: 10 blocks of 10 tokens, unless told otherwise. */
+function retaining(over: Partial<EngineCapacity> = {}): Bench {
+  const bench = new Bench();
+  bench.join("e", { retains: true, kvBlocks: 10, ...over });
+  return bench;
+}
+
+/** Runs a call to its end with so many tokens of context. */
+function ends(bench: Bench, name: string, tokens: number, over: Parameters<Bench["arrive"]>[1] = {}): void {
+  bench.arrive(name, { promptTokens: tokens, ...over });
+  bench.run();
+  bench.report("e", { finished: { [name]: { serviceMs: 1, contextTokens: tokens } } });
+  bench.plan();
+}
+
+const shown = (contexts: readonly RetainedContext[] = []) =>
+  contexts.map(({ call, tier }) => `${call.slice(2)} ${tier}`);
+const retained = (bench: Bench) => shown(bench.plans.get("e")?.retained);
+
+const continues = (plan: EnginePlan | undefined) => plan?.run.map(({ dispatch }) => dispatch?.continues);
+
+describe("the context of a call that has ended", () => {
+  it("is kept for its program's next call, which owns it from its first plan on", () => {
+    const bench = retaining();
+    ends(bench, "a", 30, { program: "p" });
+    expect(retained(bench)).toEqual(["a engine"]);
+    bench.arrive("b", { program: "p", promptTokens: 40 });
+    expect(continues(bench.plan().e)).toEqual(["t/a"]);
+    expect(retained(bench)).toEqual([]);
+  });
+
+  it("is named until a report shows that the agent holds the call", () => {
+    const bench = retaining();
+    ends(bench, "a", 30, { program: "p" });
+    bench.arrive("b", { program: "p", promptTokens: 40 });
+    bench.plan();
+    bench.arrive("c", { promptTokens: 10 });
+    expect(continues(bench.plan().e)).toEqual(["t/a", undefined]);
+    bench.report("e", { calls: { b: 1 } });
+    bench.arrive("d", { promptTokens: 10 });
+    bench.report("e", { calls: { b: 1 }, finished: { c: { status: "failed" } } });
+    expect(bench.plan().e?.run.map(({ dispatch }) => dispatch?.continues)).toEqual([undefined, undefined]);
+  });
+
+  it("is of no use to a call with a shorter prompt, of another program or of another thread", () => {
+    const bench = retaining();
+    ends(bench, "a", 30, { program: "p", thread: "x" });
+    bench.arrive("short", { program: "p", thread: "x", promptTokens: 15 });
+    bench.arrive("other", { promptTokens: 40 });
+    expect(continues(bench.plan().e)).toEqual([undefined, undefined]);
+    bench.report("e", { finished: { short: { status: "failed" }, other: { status: "failed" } } });
+    bench.arrive("thread", { program: "p", thread: "y", promptTokens: 40 });
+    expect(continues(bench.plan().e)).toEqual([undefined]);
+    expect(retained(bench)).toEqual(["a engine"]);
+  });
+
+  it("of a program without threads serves a call that names one, and a fork begins with it", () => {
+    const bench = retaining();
+    ends(bench, "root", 30, { program: "p" });
+    bench.arrive("branch", { program: "p", thread: "x", promptTokens: 40 });
+    expect(continues(bench.plan().e)).toEqual(["t/root"]);
+  });
+
+  it("is not kept when the call failed, when nobody can come after it, or when the engine keeps none", () => {
+    const bench = retaining();
+    bench.arrive("failed", { program: "p" });
+    bench.run();
+    bench.report("e", { finished: { failed: { status: "failed" } } });
+    ends(bench, "alone", 10, { alone: true });
+    bench.arrive("last", { program: "q" });
+    bench.run();
+    bench.at = 1;
+    bench.end("q");
+    bench.report("e", { finished: { last: { serviceMs: 1, contextTokens: 10 } } });
+    bench.plan();
+    expect(retained(bench)).toEqual([]);
+    const plain = new Bench();
+    plain.join("e");
+    ends(plain, "a", 10, { program: "p" });
+    expect(retained(plain)).toEqual([]);
+  });
+
+  it("goes when its program ends, and with its engine", () => {
+    const bench = retaining();
+    ends(bench, "a", 30, { program: "p" });
+    ends(bench, "b", 30, { program: "q" });
+    bench.end("p");
+    expect(shown(bench.plan().e?.retained)).toEqual(["b engine"]);
+    bench.lose("e", "silence");
+    bench.join("e", { retains: true, kvBlocks: 10 }, "i2");
+    bench.arrive("c", { program: "q", promptTokens: 40 });
+    expect(continues(bench.plan().e)).toEqual([undefined]);
+    expect(retained(bench)).toEqual([]);
+  });
+
+  it("lies on the engine that ran the call, wherever the call was queued when that was heard", () => {
+    const bench = new Bench({}, { gathering: true });
+    bench.join("e1", { retains: true });
+    bench.arrive("a", { program: "p", promptTokens: 30 });
+    bench.lead();
+    bench.join("e2", { retains: true });
+    bench.report("e2", { finished: { a: { serviceMs: 1, contextTokens: 30 } } });
+    bench.plan();
+    expect([shown(bench.plans.get("e1")?.retained), shown(bench.plans.get("e2")?.retained)]).toEqual([
+      [],
+      ["a engine"],
+    ]);
+    expect(bench.program("p")).toMatchObject({ engines: ["e2"] });
+  });
+});
+
+describe("the room for retained contexts", () => {
+  it("is what run, reserve and parked calls leave, the most valuable first", () => {
+    const bench = retaining({ kvBlocks: 11, hostBlocks: 6 });
+    ends(bench, "a", 30, { program: "p" });
+    ends(bench, "b", 30, { program: "q" });
+    ends(bench, "c", 40, { program: "r" });
+    expect(retained(bench)).toEqual(["c engine", "b engine", "a engine"]);
+    ends(bench, "d", 20, { alone: true });
+    expect(retained(bench)).toEqual(["c engine", "b engine", "a host"]);
+    bench.arrive("large", { promptTokens: 69 });
+    bench.plan();
+    expect(retained(bench)).toEqual(["c engine", "b host", "a host"]);
+    bench.arrive("larger", { promptTokens: 29 });
+    bench.plan();
+    // The host tier has no room for c.
+    expect(retained(bench)).not.toContain("c engine");
+  });
+
+  it("has no host tier on an engine that does not swap", () => {
+    const bench = retaining({ hostBlocks: 10, preemption: "recompute" });
+    ends(bench, "a", 50, { program: "p" });
+    bench.arrive("large", { promptTokens: 60 });
+    bench.plan();
+    expect(retained(bench)).toEqual([]);
+  });
+
+  it("counts contexts, too", () => {
+    const bench = retaining({ residentCallsMax: 2, kvBlocks: 100 });
+    for (const name of ["a", "b", "c"]) ends(bench, name, 10, { program: name });
+    expect(retained(bench)).toEqual(["c engine", "b engine"]);
+    bench.arrive("d", { promptTokens: 10 });
+    bench.plan();
+    expect(retained(bench)).toEqual(["c engine"]);
+  });
+
+  it("is given first to programs whose next call enters a higher level, or to those used last", () => {
+    for (const [policy, order] of [
+      [policies.plas, ["low engine", "high engine"]],
+      [policies.fcfs, ["high engine", "low engine"]],
+    ] as const) {
+      const bench = new Bench({ policy });
+      bench.join("e", { retains: true });
+      ends(bench, "low", 10, { program: "p" });
+      bench.arrive("high", { program: "q", promptTokens: 10 });
+      bench.run();
+      bench.report("e", { finished: { high: { serviceMs: 50, contextTokens: 10 } } });
+      bench.plan();
+      expect(retained(bench)).toEqual(order);
+    }
+  });
+
+  it("has a limit in number", () => {
+    const bench = retaining({ kvBlocks: 1e6, residentCallsMax: 1e6 });
+    for (let i = 0; i <= RETAINED_MAX; i++) {
+      bench.arrive(`c${i}`, { program: `p${i}`, promptTokens: 1 });
+      bench.run();
+      bench.report("e", { finished: { [`c${i}`]: { serviceMs: 1, contextTokens: 1 } } });
+    }
+    bench.plan();
+    const left = retained(bench);
+    expect(left).toHaveLength(RETAINED_MAX);
+    expect(left).not.toContain("c0 engine");
+  });
+});
+
+describe("the tier of a parked call", () => {
+  it("is none at once where the engine recomputes and has no room, and changes make a plan", () => {
+    const bench = new Bench();
+    bench.join("e", { batchCallsMax: 1, kvBlocks: 6, preemption: "recompute" });
+    bench.arrive("low", { promptTokens: 25 });
+    bench.run();
+    bench.report("e", { calls: { low: 10 }, contextTokens: 25 });
+    bench.arrive("small", { promptTokens: 9 });
+    expect(bench.plan().e?.keep).toMatchObject([{ call: "t/low", tier: "engine" }]);
+    bench.report("e", { calls: { low: 10 }, finished: { small: {} } });
+    bench.run();
+    bench.report("e", { calls: { low: 11 }, contextTokens: 25 });
+    bench.arrive("large", { promptTokens: 45 });
+    expect(bench.plan().e?.keep).toMatchObject([{ call: "t/low", tier: "none" }]);
+    expect(names(bench.plans.get("e")?.run)).toEqual(["large"]);
+  });
+});

@@ -1,0 +1,11 @@
+export * from "./frozen.ts";
+export { type CallSpec, type ProgramSpec, promptTokensOf } from "./program.ts";
+export { Histogram, Pmf, Random } from "./random.ts";
+export { type RecordedCall, RecordedCalls, traceOf } from "./recorded-calls.ts";
+export { type Divergence, type Replay, type ReplayedInput, recordedConfig, replay, THROWS } from "./replay.ts";
+export type { CallResult, EngineResult, ProgramResult, SimulationResult } from "./results.ts";
+export * from "./sharing.ts";
+export { ENGINES_MAX, type SimulationSpec, simulate } from "./simulate.ts";
+export { isSystemName, type System, type SystemName, systems } from "./systems.ts";
+export { type Loop, programsOfTrace, type TracePrograms } from "./trace.ts";
+export * from "./workloads/index.ts";

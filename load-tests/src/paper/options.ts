@@ -1,0 +1,130 @@
+/** The command line of `npm run bench:paper`. */
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { number, UsageError } from "../options.ts";
+import { RESULTS_FOLDER } from "../report.ts";
+import { SEEDS_MIN } from "./protocols.ts";
+import type { Piece } from "./section.ts";
+
+export const PAPER_WORKLOADS = ["sharegpt", "bfcl", "lats", "mixed"] as const;
+export const PAPER_SYSTEMS = [
+  "vllm",
+  "vllm-opt",
+  "vllm-opt+offload",
+  "fcfs",
+  "mlfq",
+  "program-fcfs",
+  "plas",
+  "atlas",
+  "srpt",
+] as const;
+/** Beside those: with `--all`. */
+const OTHER_SYSTEMS = ["round-robin", "las-decay", "atlas-dag"] as const;
+const OTHER_WORKLOADS = ["swe", "deep-research", "agentx", "one-call", "equal"] as const;
+/** Of a quick run: one workload of each shape. */
+const QUICK_WORKLOADS = ["sharegpt", "lats"] as const;
+const QUICK_PROGRAMS_MIN = 50;
+const THREADS_MAX = 64;
+const SEEDS_OPTION_MAX = 40;
+
+export interface PaperOptions {
+  quick: boolean;
+  workloads: readonly string[];
+  systems: readonly string[];
+  pieces: readonly Piece[];
+  protocols: readonly ("finite" | "steady")[];
+  preset: string;
+  seedsMin: number;
+  programsMin: number | undefined;
+  threads: number;
+  out: string;
+  fresh: boolean;
+}
+
+export function helpText(pieces: readonly Piece[]): string {
+  const list = pieces.map(
+    ({ id, about, inDefault }) => `    ${id.padEnd(13)} ${about}${inDefault ? " (default)" : ""}`,
+  );
+  return `npm run bench:paper -- [options]: the paper's evaluation on the simulator, with its own curves beside ours.
+
+  --quick              minutes instead of hours: few rates, seeds and programs; says how few
+  --all                all workloads, figures and sweeps
+  --only A,B           some pieces:
+${list.join("\n")}
+  --workloads A,B      of ${[...PAPER_WORKLOADS, ...OTHER_WORKLOADS].join(", ")} (default: the paper's four)
+  --systems A,B        of ${PAPER_SYSTEMS.join(", ")} (default),
+                       ${OTHER_SYSTEMS.join(", ")}
+  --protocols A,B      finite, steady (default: both)
+  --seeds N            seeds of a point, at least (default ${SEEDS_MIN})
+  --preset NAME        engine (default a100-8b)
+  --threads N          runs at once (default 2)
+  --out FOLDER         (default load-tests/results/paper); runs that are stored there are not played again
+  --fresh              play all runs anew
+`;
+}
+
+/** @returns undefined when help was asked for. @throws UsageError */
+export function parsePaperOptions(args: readonly string[], pieces: readonly Piece[]): PaperOptions | undefined {
+  const values = parse(args);
+  if (values.help) return undefined;
+  const quick = values.quick ?? false;
+  const all = values.all ?? false;
+  if (quick && all) throw new UsageError("--quick and --all are two runs");
+  const everything = [...PAPER_WORKLOADS, ...OTHER_WORKLOADS];
+  const allSystems = [...PAPER_SYSTEMS, ...OTHER_SYSTEMS];
+  const usual = quick ? QUICK_WORKLOADS : all ? everything : PAPER_WORKLOADS;
+  const chosen =
+    values.only === undefined
+      ? undefined
+      : listOf(
+          "only",
+          values.only,
+          pieces.map(({ id }) => id),
+        );
+  return {
+    quick,
+    workloads: listOf("workloads", values.workloads, everything) ?? usual,
+    systems: listOf("systems", values.systems, allSystems) ?? (all ? allSystems : PAPER_SYSTEMS),
+    pieces: pieces.filter(({ id, inDefault }) => chosen?.includes(id) ?? (all || inDefault)),
+    protocols: listOf("protocols", values.protocols, ["finite", "steady"] as const) ?? ["finite", "steady"],
+    preset: values.preset ?? "a100-8b",
+    seedsMin: number("seeds", values.seeds, quick ? 1 : SEEDS_MIN, 1, SEEDS_OPTION_MAX),
+    programsMin: quick ? QUICK_PROGRAMS_MIN : undefined,
+    threads: number("threads", values.threads, 2, 1, THREADS_MAX),
+    out: values.out ?? join(RESULTS_FOLDER, quick ? "paper-quick" : "paper"),
+    fresh: values.fresh ?? false,
+  };
+}
+
+function listOf<T extends string>(name: string, text: string | undefined, known: readonly T[]): T[] | undefined {
+  if (text === undefined) return undefined;
+  return text.split(",").map((word) => {
+    const found = known.find((item) => item === word.trim());
+    if (found === undefined) throw new UsageError(`--${name}: "${word}" is none of ${known.join(", ")}`);
+    return found;
+  });
+}
+
+function parse(args: readonly string[]) {
+  const text = { type: "string" } as const;
+  const flag = { type: "boolean" } as const;
+  const options = {
+    quick: flag,
+    all: flag,
+    only: text,
+    workloads: text,
+    systems: text,
+    protocols: text,
+    seeds: text,
+    preset: text,
+    threads: text,
+    out: text,
+    fresh: flag,
+    help: { ...flag, short: "h" },
+  } as const;
+  try {
+    return parseArgs({ args: [...args], strict: true, allowPositionals: false, options }).values;
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error));
+  }
+}

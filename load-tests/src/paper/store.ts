@@ -1,0 +1,68 @@
+/**
+ * Finished runs as JSON lines, appended one by one, so that an interrupted sweep goes on where it was.
+ */
+import { appendFileSync, existsSync, mkdirSync, readFileSync, truncateSync } from "node:fs";
+import { dirname } from "node:path";
+import type { RunSpec } from "./spec.ts";
+import type { RunResult } from "./summary.ts";
+
+export interface StoredRun {
+  key: string;
+  /** Hash of the code that computed it. */
+  code: string;
+  spec: RunSpec;
+  result: RunResult;
+}
+
+export class RunStore {
+  private readonly path: string;
+  private readonly runs = new Map<string, StoredRun>();
+
+  /** @throws when a line before the last is no JSON: then the file is not one of ours, or it is damaged. */
+  constructor(path: string) {
+    this.path = path;
+    mkdirSync(dirname(path), { recursive: true });
+    if (existsSync(path)) this.read();
+  }
+
+  get size(): number {
+    return this.runs.size;
+  }
+
+  get(key: string): StoredRun | undefined {
+    return this.runs.get(key);
+  }
+
+  /** Synchronous: when it returns, the run survives the process. */
+  append(run: StoredRun): void {
+    this.runs.set(run.key, run);
+    appendFileSync(this.path, `${JSON.stringify(run)}\n`);
+  }
+
+  private read(): void {
+    const bytes = readFileSync(this.path);
+    // A process that died while it wrote leaves a last line without its end: it is cut off, that run is done again.
+    const end = bytes.lastIndexOf(0x0a) + 1;
+    if (end < bytes.length) truncateSync(this.path, end);
+    const lines = bytes.subarray(0, end).toString("utf8").split("\n");
+    for (const [index, line] of lines.entries()) {
+      if (line === "") continue;
+      const run = parseRun(line);
+      if (!run) throw new Error(`${this.path}:${index + 1} is no stored run`);
+      this.runs.set(run.key, run);
+    }
+  }
+}
+
+function parseRun(line: string): StoredRun | undefined {
+  try {
+    const value: unknown = JSON.parse(line);
+    return isStoredRun(value) ? value : undefined;
+  } catch {
+    return undefined; // the caller says which line it was
+  }
+}
+
+function isStoredRun(value: unknown): value is StoredRun {
+  return typeof value === "object" && value !== null && "key" in value && "spec" in value && "result" in value;
+}

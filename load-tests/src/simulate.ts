@@ -1,0 +1,107 @@
+/** `npm run simulate`: what other policies, engines or rates would do to an operator's own traffic, in virtual time. */
+import { open } from "node:fs/promises";
+import { balancers } from "@autellix/core";
+import { presets } from "@autellix/engines/cost";
+import { readCallTrace, TraceError } from "@autellix/protocol/call-trace";
+import { type ProgramSpec, programsOfTrace, promptTokensOf, simulate, systems, workloads } from "@autellix/simulation";
+import { say } from "./console.ts";
+import { UsageError } from "./options.ts";
+import { HELP, parseSimulateOptions, type Traffic } from "./simulate/options.ts";
+import { type Played, simulationText } from "./simulate/table.ts";
+
+const UNREADABLE_EXIT_CODE = 2;
+
+/** `message` is one line for a person: code, file and line first. */
+class UnreadableTrace extends Error {
+  override readonly name = "UnreadableTrace";
+}
+
+async function main(args: readonly string[]): Promise<void> {
+  const options = parseSimulateOptions(args);
+  if (!options) {
+    process.stdout.write(HELP);
+    return;
+  }
+  const { preset, engines, balancer, rateScale } = options;
+  const { programs, text } = await programsOf(options.traffic);
+  const longest = longestContext(programs);
+  const { kvTokens } = presets[preset];
+  if (longest > kvTokens)
+    throw new UsageError(`a call comes to ${longest} tokens of context, and an engine of ${preset} holds ${kvTokens}`);
+  const offered = programs.map((program) => ({ ...program, arrivesAtMs: program.arrivesAtMs / rateScale }));
+  const scale = rateScale === 1 ? "" : `, arriving ${rateScale} times as fast`;
+  say(`${text}${scale}, on ${engines} × ${preset}`);
+  const played = options.policies.map((policy): Played => {
+    say(`simulating ${policy}`);
+    const known = systems[policy];
+    const system = balancer === undefined ? known : { ...known, balancer: balancers[balancer] };
+    return { policy, result: simulate({ programs: offered, engines, preset: presets[preset], system }) };
+  });
+  console.log(`\n${simulationText(offered, played)}`);
+}
+
+async function programsOf(traffic: Traffic): Promise<{ programs: ProgramSpec[]; text: string }> {
+  if (traffic.kind === "workload") {
+    const { name, programs, ratePerS, seed, arrivals } = traffic;
+    return {
+      programs: workloads[name]({ programs, ratePerS, seed, arrivals }),
+      text: `${programs} programs of ${name}, ${ratePerS}/s, ${arrivals}, seed ${seed}`,
+    };
+  }
+  const { files, isOpenLoop } = traffic;
+  const calls = await readFiles(files);
+  const { programs, skippedCalls } = programsOfTrace(calls, isOpenLoop ? "open" : "closed");
+  if (programs.length === 0)
+    throw new UnreadableTrace(`trace_empty: no call in ${files.join(", ")} has generated anything`);
+  const count = programs.reduce((sum, program) => sum + program.calls.length, 0);
+  const skipped = skippedCalls === 0 ? "" : `, without ${skippedCalls} calls that generated nothing`;
+  return { programs, text: `${count} calls of ${programs.length} programs${skipped}` };
+}
+
+function longestContext(programs: readonly ProgramSpec[]): number {
+  let longest = 0;
+  for (const program of programs) {
+    const prompts = promptTokensOf(program);
+    for (const [index, { decodeTokens }] of program.calls.entries())
+      longest = Math.max(longest, (prompts[index] ?? 0) + decodeTokens);
+  }
+  return longest;
+}
+
+async function readFiles(files: readonly string[]) {
+  let [file, before, line] = ["", 0, 0];
+  async function* lines() {
+    for (file of files) {
+      before = line;
+      for await (const text of (await open(file)).readLines()) {
+        line++;
+        yield text;
+      }
+    }
+  }
+  try {
+    const { calls, torn } = await readCallTrace(lines());
+    if (torn) say("the last line of a file is not whole: it is left out");
+    return calls;
+  } catch (error) {
+    if (!(error instanceof TraceError)) throw error;
+    throw new UnreadableTrace(`${error.code}: ${file} line ${Math.max(1, error.line - before)}: ${error.reason}`);
+  }
+}
+
+/** @returns one line for a person; undefined for a defect, which shows its stack. */
+function readableText(error: unknown): string | undefined {
+  if (error instanceof UsageError) return `${error.message}; see npm run simulate -- --help`;
+  if (error instanceof UnreadableTrace) return error.message;
+  const { code, message } = error as NodeJS.ErrnoException;
+  return code === "ENOENT" || code === "EACCES" || code === "EISDIR" ? message : undefined;
+}
+
+try {
+  await main(process.argv.slice(2));
+} catch (error) {
+  const text = readableText(error);
+  if (text === undefined) throw error;
+  console.error(text);
+  process.exitCode = UNREADABLE_EXIT_CODE;
+}
