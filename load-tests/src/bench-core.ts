@@ -72,7 +72,9 @@ async function bench(options: CoreOptions): Promise<void> {
   closeLine();
   const blocks = blocksOf(report);
   console.log(blocks.map(({ title, text }) => `${title}\n\n${text}`).join("\n\n"));
-  const folder = options.out ?? RESULTS_FOLDER;
+  // What `--quick` says of speed is of no use: it must not replace a result.
+  const folder = options.out ?? (options.quick ? undefined : RESULTS_FOLDER);
+  if (folder === undefined) return;
   await write(folder, report, blocks);
   console.log(`\nwritten to ${join(folder, "bench-core.md")} and bench-core.json`);
 }

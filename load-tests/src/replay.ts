@@ -1,9 +1,10 @@
-/** `npm run replay`: a recorded input log through the core again, or through a simulation under other policies. */
+/** `npm run replay`: a recorded input log through the core again, or its traffic under other policies, simulated. */
 import { open } from "node:fs/promises";
 import { InputLogError } from "@autellix/protocol/input-log";
-import { RecordedCalls, replay } from "@autellix/simulation";
+import { replay } from "@autellix/simulation";
 import { UsageError } from "./options.ts";
-import { HELP, parseReplayOptions } from "./replay/options.ts";
+import { HELP, parseReplayOptions, type ReplayOptions } from "./replay/options.ts";
+import { outcomeText, readRecording } from "./replay/outcome.ts";
 import { inputText, replayText } from "./replay/text.ts";
 
 const DIVERGED_EXIT_CODE = 1;
@@ -15,23 +16,35 @@ async function main(args: readonly string[]): Promise<number> {
     process.stdout.write(HELP);
     return 0;
   }
-  const calls = new RecordedCalls();
+  const lines = (await open(options.log)).readLines();
+  if (options.policies.length === 0) return await replayed(lines, options);
+  const recording = await readRecording(lines, options.isOpenLoop);
+  if (recording.programs.length === 0) throw new NothingRecorded(options.log);
+  console.log(outcomeText(recording, options));
+  return 0;
+}
+
+async function replayed(lines: AsyncIterable<string>, options: ReplayOptions): Promise<number> {
   let startedAt: number | undefined;
-  const file = await open(options.log);
-  const result = await replay(file.readLines(), (replayed) => {
-    calls.hear(replayed.input);
-    startedAt ??= replayed.input.at;
-    if (options.printsCommands) console.log(inputText(replayed, startedAt));
+  const result = await replay(lines, (input) => {
+    startedAt ??= input.input.at;
+    if (options.printsCommands) console.log(inputText(input, startedAt));
   });
   console.log(replayText(options.log, result));
-  if (result.divergence) return DIVERGED_EXIT_CODE;
-  return 0;
+  return result.divergence ? DIVERGED_EXIT_CODE : 0;
+}
+
+class NothingRecorded extends Error {
+  constructor(log: string) {
+    super(`log_without_calls: no call in ${log} has ended with an answer`);
+  }
 }
 
 /** @returns one line for a person; undefined for a defect, which shows its stack. */
 function readableText(error: unknown): string | undefined {
-  if (error instanceof UsageError) return `${error.message}\n\n${HELP}`;
+  if (error instanceof UsageError) return `${error.message}; see npm run replay -- --help`;
   if (error instanceof InputLogError) return `${error.code}: ${error.message}`;
+  if (error instanceof NothingRecorded) return error.message;
   const { code, message } = error as NodeJS.ErrnoException;
   return code === "ENOENT" || code === "EACCES" || code === "EISDIR" ? message : undefined;
 }

@@ -77,12 +77,25 @@ describe("the bench", () => {
     expect(short.map((point) => point.stable)).toEqual([true, false]);
   });
 
+  test("an overloaded steady state is seen by one seed; the others are not played", async () => {
+    const executor = fakeExecutor(({ seed }) => fakeRun([1], seed === 1 ? 0.9 : 1));
+    const protocol = { kind: "steady", measuredPrograms: 1, warmUpMs: 0, boundMsMin: 0, boundFactors: [1] } as const;
+    const point = await benchOf(executor).point({ ...spec, protocol });
+    expect(point).toMatchObject({ seeds: [1], stable: false });
+    expect(executor.played).toHaveLength(1);
+    const near = fakeExecutor(({ seed }) => fakeRun([1], seed === 1 ? 0.98 : 1));
+    expect(await benchOf(near, { fresh: true }).point({ ...spec, protocol })).toMatchObject({ stable: true });
+    const grown = fakeExecutor(() => ({ ...fakeRun([1]), grew: true }));
+    expect(await benchOf(grown, { fresh: true }).point({ ...spec, protocol })).toMatchObject({ stable: false });
+  });
+
   test("a knee is searched with the same seeds at every rate, and unstable points are above it", async () => {
     const executor = fakeExecutor(({ ratePerS }) => fakeRun([0.1], ratePerS > 1.5 ? 0.5 : 1));
-    const knee = await benchOf(executor).knee(spec, { grid: [1, 2], limit: 0.5 });
+    const { knee, points } = await benchOf(executor).knee(spec, { grid: [1, 2], limit: 0.5 });
     expect(rateOf(knee)).toBeCloseTo(1.5, 1);
     const byRate = Map.groupBy(executor.played, ({ ratePerS }) => ratePerS);
     for (const runs of byRate.values()) expect(runs.map(({ seed }) => seed).sort()).toEqual([1, 2, 3]);
+    expect(points.map((point) => point.spec.ratePerS)).toEqual([...byRate.keys()]);
   });
 });
 

@@ -77,7 +77,7 @@ describe("the report", () => {
       "12 runs",
     ])
       expect(text).toContain(part);
-    expect(text).toMatch(/points of \d+–?\d* programs, 3 seeds/);
+    expect(text).toMatch(/points of \d+–\d+ programs, 1–3 seeds/);
     expect(text).toContain("Protocol: finite trace: all programs of 600 s of arrivals");
     expect(text).toContain("Protocol: steady state: 1 programs a seed measured");
   });

@@ -80,7 +80,8 @@ export function reported(state: State, { at, report }: Of<"reported">): void {
   const stamp = state.takeStamp();
   const seen = account(state, engine, report, stamp, at);
   for (const finished of report.finished) {
-    const call = state.calls.get(finished.call);
+    // Mostly it is one of the engine's own: they are few, and at hand.
+    const call = engine.started.get(finished.call) ?? state.calls.get(finished.call);
     if (call && call.attempt >= finished.attempt) finishCall(state, call, finished, at, engine);
   }
   const held = engine.started.size;

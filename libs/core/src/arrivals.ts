@@ -1,6 +1,6 @@
 /** What comes in from outside: calls, programs, and the moment at which this leader begins to act. */
 import { closeCancelled } from "./attempts.ts";
-import type { Call } from "./call.ts";
+import { Call } from "./call.ts";
 import type { ArrivedCall, CallRecord, CancelCause, Input } from "./contract.ts";
 import { cancelCall, finishCall, refuseEnded } from "./endings.ts";
 import type { Millis } from "./ids.ts";
@@ -48,44 +48,8 @@ function newCall(state: State, arrived: ArrivedCall, at: Millis): Call {
   const { policy } = state.config;
   const program = state.table.open(arrived.program, at, arrived.alone);
   const inherited = policy.inherits(program, arrived, at);
-  return {
-    id: arrived.id,
-    seq: arrived.seq,
-    program,
-    thread: arrived.thread,
-    arrivedAt: arrived.arrivedAt,
-    deadlineAt: arrived.deadlineAt,
-    stage: "gathered",
-    threadBefore: undefined,
-    threadAfter: undefined,
-    inherited,
-    pathServiceMs: program.pathServiceMs,
-    pathWaitingMs: program.pathWaitingMs,
-    level: levelOf(state.ladder, inherited),
-    rank: policy.ranks?.(program, arrived) ?? 0,
-    order: 0,
-    quantumUsed: 0,
-    promotedWaitingMs: 0,
-    promotedServiceMs: 0,
-    promotionAwaited: false,
-    list: undefined,
-    engine: undefined,
-    attempt: 1,
-    fence: 0,
-    planned: false,
-    held: false,
-    mayHaveRun: false,
-    serviceMs: 0,
-    servedMs: 0,
-    contextTokens: arrived.promptTokens,
-    tier: "none",
-    plannedAs: undefined,
-    seenIn: 0,
-    placedIn: 0,
-    continues: undefined,
-    crashes: 0,
-    cancel: undefined,
-  };
+  const rank = policy.ranks?.(program, arrived) ?? 0;
+  return new Call(arrived, program, inherited, levelOf(state.ladder, inherited), rank);
 }
 
 /** A call from before the take-over: nobody knows yet whether an agent runs it (design §4, Take-over). */

@@ -40,7 +40,7 @@ export function formBatch(engine: Engine, rules: BatchRules): Batch {
     room.bindTaken();
   } else engine.queues.walk((call) => room.offer(call));
   if (room.parksSome()) {
-    for (const call of engine.startedInOrder()) {
+    for (const call of engine.startedInOrder(rules.stamp)) {
       if (call.placedIn !== rules.stamp && isRunnable(call, engine)) batch.keep.push(call);
     }
   }
@@ -194,7 +194,7 @@ class Room {
 
   /** No new call may start: what is left of the batch goes to calls that have started, in the same order. */
   private offerStarted(): false {
-    for (const call of this.engine.startedInOrder()) {
+    for (const call of this.engine.startedInOrder(this.rules.stamp)) {
       if (!isRunnable(call, this.engine)) continue;
       if (call.placedIn === this.rules.stamp || (call.crashes > 0 && this.hasSuspect)) continue;
       if (this.places >= this.placesMax || !this.add(call)) break;

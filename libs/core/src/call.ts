@@ -6,7 +6,8 @@
  *                │  └──── marking ◄────┘   (S3: no attempt k ≥ 2 without its marker)
  *                └─► closing ─► acked      (cancelled, expired, refused or dead: no agent holds it)
  */
-import type { CancelCause, KeptCall, PlannedCall, Tier } from "./contract.ts";
+import type { ArrivedCall, CancelCause, KeptCall, PlannedCall, Tier } from "./contract.ts";
+import type { DeadlineBucket } from "./deadlines.ts";
 import type { Engine } from "./engine.ts";
 import type { CallId, Millis } from "./ids.ts";
 import type { CallList } from "./queues.ts";
@@ -26,7 +27,7 @@ export type Stage =
   /** A terminal record is stored. */
   | "ended";
 
-export interface Call {
+export class Call {
   readonly id: CallId;
   seq: number;
   readonly program: ProgramEntry;
@@ -89,6 +90,51 @@ export interface Call {
   /** Crashes of engines that this call is charged with; > 0 makes it a suspect (design §4, Poison). */
   crashes: number;
   cancel: CancelCause | undefined;
+  // Where its deadline lies; owned by deadlines.ts.
+  deadlineBucket: DeadlineBucket | undefined;
+  deadlinePlace: number;
+
+  /** All fields here and none at its declaration: a field that begins as undefined holds numbers as they are, without a box of its own. */
+  constructor(arrived: ArrivedCall, program: ProgramEntry, inherited: number, level: number, rank: number) {
+    this.id = arrived.id;
+    this.seq = arrived.seq;
+    this.program = program;
+    this.thread = arrived.thread;
+    this.arrivedAt = arrived.arrivedAt;
+    this.deadlineAt = arrived.deadlineAt;
+    this.stage = "gathered";
+    this.threadBefore = undefined;
+    this.threadAfter = undefined;
+    this.inherited = inherited;
+    this.pathServiceMs = program.pathServiceMs;
+    this.pathWaitingMs = program.pathWaitingMs;
+    this.level = level;
+    this.rank = rank;
+    this.order = 0;
+    this.quantumUsed = 0;
+    this.promotedWaitingMs = 0;
+    this.promotedServiceMs = 0;
+    this.promotionAwaited = false;
+    this.list = undefined;
+    this.engine = undefined;
+    this.attempt = 1;
+    this.fence = 0;
+    this.planned = false;
+    this.held = false;
+    this.mayHaveRun = false;
+    this.serviceMs = 0;
+    this.servedMs = 0;
+    this.contextTokens = arrived.promptTokens;
+    this.tier = "none";
+    this.plannedAs = undefined;
+    this.seenIn = 0;
+    this.placedIn = 0;
+    this.continues = undefined;
+    this.crashes = 0;
+    this.cancel = undefined;
+    this.deadlineBucket = undefined;
+    this.deadlinePlace = 0;
+  }
 }
 
 /** Waiting so far: everything since arrival that was no service. */

@@ -9,6 +9,9 @@ import type { CallId, EngineId, Millis } from "./ids.ts";
 import { byRank, LevelQueues } from "./queues.ts";
 import { RetainedContexts } from "./retained.ts";
 
+/** Calls that have left which the ordered list may hold beyond those that have not. */
+const LEFT_SLACK = 64;
+
 export class Engine {
   readonly id: EngineId;
   readonly incarnation: string;
@@ -18,6 +21,7 @@ export class Engine {
   readonly started = new Map<CallId, Call>();
   /** The same, ordered when they were last asked for; calls that have left are still in it. */
   private ordered: Call[] = [];
+  private orderedFor = 0;
   /** Contexts that it keeps for programs' next calls. */
   readonly retained = new RetainedContexts();
   /** Calls that its agent shall end. */
@@ -83,14 +87,22 @@ export class Engine {
     return this.started.get(call.id) === call;
   }
 
-  /** Started calls by rank. Little has changed since the last time, so sorting them again costs one pass. */
-  startedInOrder(): readonly Call[] {
-    if (this.ordered.length > this.started.size) {
-      let kept = 0;
-      for (const call of this.ordered) if (call.planned && call.engine === this) this.ordered[kept++] = call;
-      this.ordered.length = kept;
-    }
+  /**
+   * Started calls by rank. Little has changed since the last batch, so sorting them again costs one pass.
+   *
+   * @param stamp of the batch that is formed: no call moves meanwhile.
+   */
+  startedInOrder(stamp: number): readonly Call[] {
+    if (this.orderedFor === stamp) return this.ordered;
+    this.orderedFor = stamp;
+    if (this.ordered.length > this.started.size) this.dropLeft();
     return this.ordered.sort(byRank);
+  }
+
+  private dropLeft(): void {
+    let kept = 0;
+    for (const call of this.ordered) if (call.planned && call.engine === this) this.ordered[kept++] = call;
+    this.ordered.length = kept;
   }
 
   /** No agent holds the call for this engine any more. */
@@ -98,6 +110,8 @@ export class Engine {
     if (!this.has(call)) return;
     this.started.delete(call.id);
     call.planned = false;
+    // Where nothing is ever parked, nobody asks for the order.
+    if (this.ordered.length > 2 * this.started.size + LEFT_SLACK) this.dropLeft();
     if (call.cancel !== undefined) this.cancels.delete(call);
   }
 }

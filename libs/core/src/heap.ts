@@ -15,6 +15,10 @@ export class DueHeap<T> {
     return this.values.length;
   }
 
+  get first(): T | undefined {
+    return this.values[0];
+  }
+
   /** The earliest due time. */
   get nextAt(): Millis | undefined {
     return this.ats[0];

@@ -18,11 +18,24 @@ export function promotionDueAt(state: State, call: Call, at: Millis): Millis {
 /** The call entered a level below Q1: from here on its promotion is awaited. */
 export function awaitPromotion(state: State, call: Call, at: Millis): void {
   if (call.level === 0 || call.promotionAwaited || !state.promotes) return;
-  state.awaitPromotionAt(promotionDueAt(state, call, at), call);
+  const dueAt = promotionDueAt(state, call, at);
+  if (dueAt > at) {
+    state.awaitPromotionAt(dueAt, call);
+    return;
+  }
+  // In overload this is the rule, and the heap would move all of its levels for it.
+  call.promotionAwaited = true;
+  state.starving.push(call);
 }
 
 /** Promotes every call whose time has come; one that was served meanwhile is looked at again later. */
 export function promoteDue(state: State, at: Millis): void {
+  const { starving } = state;
+  if (starving.length > 0) state.starving = [];
+  for (const call of starving) {
+    call.promotionAwaited = false;
+    if (call.level > 0 && call.list !== undefined) promote(state, call, at);
+  }
   for (;;) {
     const call = state.promotions.popDue(at);
     if (!call) return;

@@ -6,6 +6,7 @@ import { LadderCalibrator } from "./calibration.ts";
 import type { Call } from "./call.ts";
 import type { CoreConfig } from "./config.ts";
 import type { CancelCause, Command, FinishedCall, ReportedCall } from "./contract.ts";
+import { Deadlines } from "./deadlines.ts";
 import { Engine } from "./engine.ts";
 import { DueHeap } from "./heap.ts";
 import type { CallId, EngineId, Millis } from "./ids.ts";
@@ -44,7 +45,9 @@ export class State {
   /** Queued calls that no engine has: there is none, or they are bound late. */
   readonly unbound: LevelQueues;
   /** Deadlines; a call that has ended is skipped when it comes out. */
-  readonly deadlines = new DueHeap<Call>();
+  readonly deadlines = new Deadlines();
+  /** Calls that are promoted when the next batch is formed: they starved already when they came. */
+  starving: Call[] = [];
   /** When calls below Q1 starve. */
   readonly promotions = new DueHeap<Call>();
   readonly cancelMemory = new Map<CallId, { cause: CancelCause; until: Millis }>();
@@ -222,12 +225,12 @@ export class State {
     this.table.dropAlone(call.program);
     this.calls.delete(call.id);
     call.stage = "ended";
+    this.deadlines.remove(call);
     this.emit({ kind: "ack", call: call.id, seq: call.seq });
   }
 
   awaitDeadline(call: Call): void {
-    this.deadlines.push(call.deadlineAt, call);
-    this.deadlines.tidy(isOpen);
+    this.deadlines.add(call);
   }
 
   awaitPromotionAt(dueAt: Millis, call: Call): void {

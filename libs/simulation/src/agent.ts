@@ -49,8 +49,6 @@ export class VirtualAgent {
   private reserve: SimCall[] = [];
   /** Contexts of ended calls: those of the last plan, and those that ended since. */
   private readonly retained = new Map<CallId, SimCall>();
-  /** Of those, what calls of the plan that is being applied go on from. */
-  private readonly takenOver: SimCall[] = [];
   private stamp = 0;
   /** Of the running segment; one that was cut short has a new version. */
   private version = 0;
@@ -116,20 +114,18 @@ export class VirtualAgent {
     const { model } = this;
     const run = this.taken(plan.run, stamp, at);
     this.reserve = this.taken(plan.reserve, stamp, at);
+    const idle: SimCall[] = [];
     // Out before in: what comes in needs the room.
     for (const kept of plan.keep) {
       const call = this.take(kept, stamp, at);
       if (!call) continue;
       if (kept.tier === "host") model.waitForSwap(model.kv.swapOut(call));
-      else if (kept.tier === "none" && call.place !== "none") model.kv.drop(call);
+      else if (kept.tier === "none") model.kv.drop(call);
+      else if (call.place === "engine") idle.push(call);
     }
     for (const call of before) if (call.planStamp !== stamp && call.endedAt === undefined) model.kv.drop(call);
-    if (this.keepsEnded) this.retain(plan);
-    for (const context of this.takenOver) model.waitForSwap(model.kv.swapInRetained(context));
-    this.takenOver.length = 0;
-    for (const call of run) model.waitForSwap(model.kv.swapIn(call));
-    for (const call of this.reserve) model.waitForSwap(model.kv.swapIn(call));
-    model.begins(run);
+    if (this.keepsEnded) this.retain(plan, idle);
+    model.begins(run, this.reserve, idle);
     model.waitForPlan();
   }
 
@@ -161,19 +157,22 @@ export class VirtualAgent {
     const context = this.retained.get(id);
     if (!context) return;
     this.retained.delete(id);
-    this.takenOver.push(context);
     call.continues = context;
   }
 
-  private retain(plan: EnginePlan): void {
+  /** @param idle gets those that stay on the engine. */
+  private retain(plan: EnginePlan, idle: SimCall[]): void {
     const { model, retained } = this;
-    const named = new Map(plan.retained.map(({ call, tier }) => [call, tier]));
+    const named = new Set(plan.retained.map(({ call }) => call));
     for (const [id, call] of retained) {
-      const tier = named.get(id);
-      if (tier === "host") model.waitForSwap(model.kv.swapOut(call));
-      if (tier !== undefined) continue;
+      if (named.has(id)) continue;
       retained.delete(id);
       model.kv.drop(call);
+    }
+    for (const { call: id, tier } of plan.retained) {
+      const call = retained.get(id);
+      if (call && tier === "host") model.waitForSwap(model.kv.swapOut(call));
+      else if (call?.place === "engine") idle.push(call);
     }
   }
 

@@ -89,6 +89,8 @@ export class SimCall {
   wasBegun = false;
   /** Blocks of its whole context, as the core counts them; 0 while it is not resident. */
   blocks = 0;
+  /** The same, while an ended call's context is kept. */
+  retainedBlocks = 0;
   /** Stamp of the last plan that named it. */
   planStamp = 0;
   /** An ended call of its program that keeps its context until this one takes it over. */

@@ -17,9 +17,11 @@ export interface EngineCounts {
   batchMax: number;
   prefilledTokens: number;
   decodedTokens: number;
-  /** Calls that were parked because the batch had outgrown the engine inside a window. */
+  /** Contexts that left the engine because others had outgrown the plan. */
   outgrown: number;
 }
+
+const NONE: readonly SimCall[] = [];
 
 export class EngineModel {
   readonly kv: KvMemory;
@@ -37,6 +39,8 @@ export class EngineModel {
   batch: SimCall[] = [];
   /** What left the batch because it had outgrown the engine. */
   private parked: SimCall[] = [];
+  /** Contexts that lie idle on the engine, most valuable first. */
+  private idle: SimCall[] = [];
   private readonly cost: EngineCost;
   private readonly chunkTokens: number;
   /** Σ over calls of their time in steps. */
@@ -60,10 +64,20 @@ export class EngineModel {
     this.kv = new KvMemory(preset, system);
   }
 
-  /** The plan's batch. */
-  begins(batch: SimCall[]): void {
+  /**
+   * A plan's batch; the contexts that are not on the engine come in.
+   *
+   * @param reserve what fills a vacancy: its contexts come in, too.
+   * @param idle contexts that stay where they are, while there is room.
+   */
+  begins(batch: SimCall[], reserve: readonly SimCall[] = [], idle: SimCall[] = []): void {
     this.batch = batch;
     this.parked = [];
+    this.idle = idle;
+    const { kv } = this;
+    while (kv.blocksWith(batch) + kv.blocksWith(reserve) - kv.blocksWith(NONE) > kv.kvBlocks && this.evictIdle());
+    for (const call of batch) this.swapMs += kv.swapIn(call);
+    for (const call of reserve) this.swapMs += kv.swapIn(call);
   }
 
   /** The plan is the old one: it says that they shall run. */
@@ -95,7 +109,7 @@ export class EngineModel {
     this.cutSlices();
     if (!this.prefills) this.measureDecodes(stepsMax);
     if (this.outgrows()) {
-      this.parkTail();
+      if (!this.evictIdle()) this.parkTail();
       return this.begin(at, stepsMax);
     }
     return at + this.planMs + this.durationOf(this.steps);
@@ -230,13 +244,23 @@ export class EngineModel {
     if (calls > counts.batchMax) counts.batchMax = calls;
   }
 
-  /** The core plans with contexts as they were reported, grown by one window; a plan that comes late is older. */
+  /** The core plans with contexts as they were reported: a plan that comes inside a window does not know what has grown. */
   private outgrows(): boolean {
     const { batch, kv, steps } = this;
-    if (batch.length < 2) return false;
+    if (batch.length < 2 && this.idle.length === 0) return false;
     const growthMax =
       Math.ceil(this.load.prefillTokens / BLOCK_TOKENS) + batch.length * (1 + Math.ceil(steps / BLOCK_TOKENS));
-    return kv.residentBlocks + growthMax > kv.kvBlocks && kv.blocksAfter(batch, steps) > kv.kvBlocks;
+    return kv.blocksWith(NONE) + growthMax > kv.kvBlocks && kv.blocksAfter(batch, steps) > kv.kvBlocks;
+  }
+
+  /** @returns false when nothing lies idle. */
+  private evictIdle(): boolean {
+    const least = this.idle.pop();
+    if (!least) return false;
+    if (least.endedAt === undefined) this.swapMs += this.kv.evict(least);
+    else this.kv.drop(least);
+    this.counts.outgrown++;
+    return true;
   }
 
   private parkTail(): void {

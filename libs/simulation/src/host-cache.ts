@@ -63,7 +63,7 @@ export class HostCache {
 
   private touch(node: HostedBlocks): void {
     // A node is mostly evicted block by block: it is the latest already.
-    if (node.hostUse === this.clock && this.clock > 0) return;
+    if (node.hostUse > 0 && node.hostUse === this.clock) return;
     node.hostUse = ++this.clock;
     this.byUse.push(node.hostUse, node);
   }
@@ -81,6 +81,7 @@ export class HostCache {
         if (node.hostHi > node.hostLo) continue;
         node.hostLo = 0;
         node.hostHi = 0;
+        node.hostUse = 0;
       }
       byUse.pop();
     }

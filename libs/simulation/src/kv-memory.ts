@@ -15,6 +15,8 @@ export class KvMemory {
   /** Blocks of resident calls' contexts, each whole: what the core plans with. A prefix that calls share counts for each. */
   residentBlocks = 0;
   residentBlocksMax = 0;
+  /** Blocks of ended calls' contexts that are kept for others. */
+  private retainedBlocks = 0;
   cachedTokens = 0;
   hostHitTokens = 0;
   private readonly cache: PrefixCache | undefined;
@@ -69,10 +71,13 @@ export class KvMemory {
     call.place = "none";
   }
 
-  /** An ended call's context stays for its program's next one. Its last block is not full, so nobody can go on from it. */
+  /** An ended call's context stays for its program's next one. */
   retain(call: SimCall): void {
     this.resizeTo(call, 0);
+    // Nobody can go on from a block that is not full.
     this.setOutside(call, 0);
+    call.retainedBlocks = blocksOf(call);
+    this.retainedBlocks += call.retainedBlocks;
   }
 
   /** A call that will be computed again when it resumes; what the cache keeps is found then. */
@@ -85,8 +90,9 @@ export class KvMemory {
     call.begun = false;
   }
 
-  /** Its context goes to host memory. @returns how long the engine waits. ms */
+  /** Its context goes to host memory, or the one that it would have gone on from. @returns how long the engine waits. ms */
   swapOut(call: SimCall): number {
+    if (!call.begun && call.continues) return this.swapOut(call.continues);
     if (call.place !== "engine") return 0;
     this.leave(call);
     if (call.computed === 0) {
@@ -103,23 +109,19 @@ export class KvMemory {
 
   /** Its context comes back. @returns how long the engine waits. ms */
   swapIn(call: SimCall): number {
+    if (call.continues) return this.swapInRetained(call.continues);
     if (call.place !== "host") return 0;
-    const blocks = blocksOf(call);
-    this.freeHost(call);
-    call.place = "engine";
-    this.cacheFor(call)?.restore(call);
+    const ms = this.bringBack(call);
     this.resize(call);
-    return this.swaps.move("in", blocks);
+    return ms;
   }
 
   /** The same for an ended call's context, which a call takes over: from then on its blocks count as that call's. */
-  swapInRetained(context: SimCall): number {
+  private swapInRetained(context: SimCall): number {
     if (context.place !== "host") return 0;
-    const blocks = blocksOf(context);
-    this.freeHost(context);
-    context.place = "engine";
-    this.cacheFor(context)?.restore(context);
-    return this.swaps.move("in", blocks);
+    const ms = this.bringBack(context);
+    this.retain(context);
+    return ms;
   }
 
   /** Space is needed and the core has not said whose: what becomes of a call at the tail of the batch. */
@@ -133,9 +135,19 @@ export class KvMemory {
     this.cache?.forget(program);
   }
 
-  /** Blocks that the batch needs for so many more steps, beside those of other contexts. */
+  /** Blocks of all contexts, each whole, when these calls are back. */
+  blocksWith(calls: readonly SimCall[]): number {
+    let blocks = this.residentBlocks + this.retainedBlocks;
+    for (const call of calls) {
+      const context = call.continues ?? call;
+      if (context.place === "host") blocks += Math.min(blocksOf(context), this.kvBlocks);
+    }
+    return blocks;
+  }
+
+  /** Blocks of all contexts, each whole, when the batch has taken so many more steps. */
   blocksAfter(batch: readonly SimCall[], steps: number): number {
-    let blocks = this.residentBlocks;
+    let blocks = this.residentBlocks + this.retainedBlocks;
     for (const call of batch) {
       const computed = call.computed + (call.slice > 0 ? call.slice : steps);
       blocks += Math.min(Math.ceil(computed / BLOCK_TOKENS), this.kvBlocks) - call.blocks;
@@ -150,16 +162,27 @@ export class KvMemory {
     return call.promptTokens + call.decodeTokens < this.kvBlocks * BLOCK_TOKENS ? this.cache : undefined;
   }
 
-  /** The context that was kept for this call is not needed any more: its blocks are the call's. */
+  private bringBack(call: SimCall): number {
+    const blocks = blocksOf(call);
+    this.freeHost(call);
+    call.place = "engine";
+    this.cacheFor(call)?.restore(call);
+    return this.swaps.move("in", blocks);
+  }
+
+  /** The context that was kept for this call is not needed any more: its blocks are the call's, or are not wanted. */
   private keepPromise(call: SimCall): void {
-    if (!call.continues) return;
-    this.cache?.release(call.continues);
+    const { continues } = call;
+    if (!continues) return;
     call.continues = undefined;
+    this.drop(continues);
   }
 
   private leave(call: SimCall): void {
     this.resizeTo(call, 0);
     this.setOutside(call, 0);
+    this.retainedBlocks -= call.retainedBlocks;
+    call.retainedBlocks = 0;
     this.cache?.release(call);
   }
 

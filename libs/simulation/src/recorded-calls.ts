@@ -1,5 +1,14 @@
 /** The traffic in an input log: which calls came when, how large they were, and when they ended. */
-import type { ArrivedCall, CallId, EngineId, FinishedCall, Input, Millis, TerminalStatus } from "@autellix/core";
+import type {
+  ArrivedCall,
+  CallId,
+  EngineCapacity,
+  EngineId,
+  FinishedCall,
+  Input,
+  Millis,
+  TerminalStatus,
+} from "@autellix/core";
 import type { TracedCall } from "@autellix/protocol/call-trace";
 
 /** A log is of one pool, which serves one model; its name is not in it. */
@@ -28,6 +37,8 @@ export class RecordedCalls {
   private readonly joined = new Set<EngineId>();
   /** Engines at one time, at most. */
   enginesMax = 0;
+  /** What the first engine could do; the engines of a pool are alike. */
+  capacity: EngineCapacity | undefined;
 
   hear(input: Input): void {
     switch (input.kind) {
@@ -36,6 +47,7 @@ export class RecordedCalls {
         break;
       case "engineJoined":
         this.joined.add(input.engine);
+        this.capacity ??= input.capacity;
         this.enginesMax = Math.max(this.enginesMax, this.joined.size);
         break;
       case "engineLost":

@@ -2,6 +2,7 @@
 import { decodeStepsCost, type EngineCost } from "@autellix/engines/cost";
 import type { VirtualAgent } from "./agent.ts";
 import type { SimCall, SimProgram } from "./calls.ts";
+import type { CallSpec } from "./program.ts";
 import type { System } from "./systems.ts";
 
 export interface ProgramResult {
@@ -58,7 +59,7 @@ export interface EngineResult {
   planMs: number;
   /** Blocks of resident contexts at once, each counted whole, as the core plans with them. */
   kvBlocksMax: number;
-  /** Calls that were parked because the batch had outgrown the engine inside a window. */
+  /** Contexts that left the engine because others had outgrown a plan that did not know of it. */
   outgrown: number;
 }
 
@@ -163,28 +164,38 @@ function lastOf(program: SimProgram, indices: readonly number[] = []): SimCall |
   return last;
 }
 
-/** The longest path through its calls, each alone in its batch, every prefix cached. Siblings do not slow each other. */
+/** Each call alone in its batch, every prefix cached. Exact for a chain; siblings do not slow each other, so else a lower bound. */
 function aloneMs({ spec, promptTokens }: SimProgram, cost: EngineCost, system: System): number {
   const ends: number[] = [];
-  let longest = 0;
+  /** Interrupts on the path to each call's end. */
+  const gaps: number[] = [];
+  let last = 0;
   for (const [index, call] of spec.calls.entries()) {
-    let start = 0;
-    for (const parent of call.parents) start = Math.max(start, ends[parent] ?? 0);
-    const newTokens = Math.max(1, call.samePromptAs === undefined ? call.newPromptTokens : 0);
-    const prefillSteps =
-      system.chunkTokens === Number.POSITIVE_INFINITY ? 1 : Math.ceil(newTokens / system.chunkTokens);
-    const decodeSteps = Math.max(0, call.decodeTokens - 1);
-    const steps = prefillSteps + decodeSteps;
-    const ms =
-      prefillSteps * cost.stepMs +
-      newTokens * cost.prefillTokenMs +
-      decodeStepsCost(cost, { decodeTokens: 1, contextTokens: promptTokens[index] ?? 0 }, decodeSteps) +
-      Math.ceil(steps / system.windowSteps) * cost.planMs;
-    const end = start + ms;
-    ends.push(end);
-    longest = Math.max(longest, end);
+    let [startsAt, gapMs] = [0, 0];
+    for (const parent of call.parents) {
+      const end = ends[parent] ?? 0;
+      if (end <= startsAt) continue;
+      startsAt = end;
+      gapMs = gaps[parent] ?? 0;
+    }
+    ends.push(startsAt + call.gapMs + aloneCallMs(call, promptTokens[index] ?? 0, cost, system));
+    gaps.push(gapMs + call.gapMs);
+    if ((ends[index] ?? 0) > (ends[last] ?? 0)) last = index;
   }
-  return longest;
+  return (ends[last] ?? 0) - (gaps[last] ?? 0);
+}
+
+function aloneCallMs(call: CallSpec, promptTokens: number, cost: EngineCost, system: System): number {
+  const { chunkTokens, windowSteps } = system;
+  const newTokens = Math.max(1, call.samePromptAs === undefined ? call.newPromptTokens : 0);
+  const prefillSteps = chunkTokens === Number.POSITIVE_INFINITY ? 1 : Math.ceil(newTokens / chunkTokens);
+  const decodeSteps = Math.max(0, call.decodeTokens - 1);
+  return (
+    prefillSteps * cost.stepMs +
+    newTokens * cost.prefillTokenMs +
+    decodeStepsCost(cost, { decodeTokens: 1, contextTokens: promptTokens }, decodeSteps) +
+    Math.ceil((prefillSteps + decodeSteps) / windowSteps) * cost.planMs
+  );
 }
 
 export function engineResult({ model, windows }: VirtualAgent, endedAtMs: number): EngineResult {

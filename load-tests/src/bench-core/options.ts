@@ -29,7 +29,7 @@ export const HELP = `npm run bench:core -- [options]: what the scheduler's core 
   --seed N              (default ${defaultLoad.seed})
   --quick               two policies, small depths, ${QUICK_SECONDS} s each: shows that it runs
   --profile FOLDER      a CPU profile of each measured process
-  --out FOLDER          (default load-tests/results)
+  --out FOLDER          (default load-tests/results; with --quick nothing is written)
 `;
 
 export interface CoreOptions {

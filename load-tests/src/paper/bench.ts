@@ -3,7 +3,7 @@
  * and never again once it is stored.
  */
 import { type Curve, findKnee, type Knee } from "./knee.ts";
-import { type PointResult, pointOf } from "./point.ts";
+import { isHopeless, type PointResult, pointOf } from "./point.ts";
 import type { Executor } from "./pool.ts";
 import { seedsOf } from "./protocols.ts";
 import { keyOf, type PointSpec, type RunSpec } from "./spec.ts";
@@ -74,7 +74,13 @@ export class Bench {
 
   async point(spec: PointSpec, seeds?: readonly number[]): Promise<PointResult> {
     const { seedsMin, programsMin } = this.options;
-    const used = seeds ?? seedsOf(spec, seedsMin, programsMin);
+    let used = seeds ?? seedsOf(spec, seedsMin, programsMin);
+    const [first] = used;
+    if (spec.protocol.kind === "steady" && first !== undefined) {
+      // Overload is what takes longest to play: one seed is enough to see it.
+      const run = await this.run({ ...spec, seed: first });
+      if (isHopeless(run, used.length)) used = [first];
+    }
     const runs = await Promise.all(used.map((seed) => this.run({ ...spec, seed })));
     return pointOf(spec, used, runs);
   }
@@ -90,13 +96,21 @@ export class Bench {
     return points;
   }
 
-  /** The highest rate with a mean of at most `limit` s/token. Programs of a seed are the same at every rate. */
-  knee(spec: Omit<PointSpec, "ratePerS">, options: { grid: readonly number[]; limit: number; tolerance?: number }) {
+  /**
+   * The highest rate with a mean of at most `limit` s/token, and the points that were looked at. Programs of a seed are
+   * the same at every rate.
+   */
+  async knee(
+    spec: Omit<PointSpec, "ratePerS">,
+    { grid, limit, tolerance = KNEE_TOLERANCE }: { grid: readonly number[]; limit: number; tolerance?: number },
+  ): Promise<{ knee: Knee; points: PointResult[] }> {
+    const points: PointResult[] = [];
     const curve: Curve = async (ratePerS) => {
       const point = await this.point({ ...spec, ratePerS });
+      points.push(point);
       return point.stable ? point.mean.mean : undefined;
     };
-    return findKnee(curve, { tolerance: KNEE_TOLERANCE, ...options }) satisfies Promise<Knee>;
+    return { knee: await findKnee(curve, { grid, limit, tolerance }), points };
   }
 
   /** What waits fails with `Interrupted`. What is under way is not stored unless it ends before its worker does. */

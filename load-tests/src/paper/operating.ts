@@ -25,7 +25,7 @@ export async function kneeRateOf(bench: Bench, scope: Scope, { workload, system,
     engines: 1,
     preset: scope.preset,
   };
-  const knee = await bench.knee(spec, { grid, limit });
+  const { knee } = await bench.knee(spec, { grid, limit });
   return knee.kind === "none" ? knee.lowestRatePerS : knee.ratePerS;
 }
 

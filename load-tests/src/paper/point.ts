@@ -12,7 +12,7 @@ export interface PointResult {
   seeds: number[];
   programs: number;
   unfinished: number;
-  /** ≥ 99 % of the measured programs' work was completed, in all seeds together. */
+  /** ≥ 99 % of the measured programs' work was completed, in all seeds together, and no queue was seen to grow. */
   stable: boolean;
   workShare: number;
   /** s/token. The mean over seeds of each seed's mean, with its 95 % interval. */
@@ -59,7 +59,7 @@ export function pointOf(spec: PointSpec, seeds: readonly number[], runs: readonl
     seeds: [...seeds],
     programs,
     unfinished: sum((run) => run.unfinished),
-    stable: workShare >= WORK_SHARE_MIN,
+    stable: workShare >= WORK_SHARE_MIN && !runs.some(({ grew }) => grew),
     workShare,
     mean: confidence95(runs.map(meanLatencyOf)),
     p95: quantile(latencies, 0.95),
@@ -78,6 +78,11 @@ export function pointOf(spec: PointSpec, seeds: readonly number[], runs: readonl
     callServiceP25Ms: services.length === 0 ? undefined : services.reduce((a, b) => a + b, 0) / services.length,
     wallS: sum((run) => run.wallMs) / 1_000,
   };
+}
+
+/** Whether others of its size cannot make up for what this run left undone: then they need not be played. */
+export function isHopeless(run: RunResult, seeds: number): boolean {
+  return run.grew === true || 1 - run.completedWork / run.offeredWork > seeds * (1 - WORK_SHARE_MIN);
 }
 
 /** Mean program-level token latency of one run. s/token */

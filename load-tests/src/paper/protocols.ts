@@ -24,9 +24,14 @@ export const SEEDS_MAX = 40;
 const WARM_UP_SHARE = 0.2;
 /** … and at least half an hour of arrivals: longer than nearly every program lasts when alone. */
 const WARM_UP_MS = 30 * MINUTE_MS;
-/** Measured programs may take three times as long as the longest of them would alone, and half an hour at least. */
-const BOUND_FACTOR = 3;
-const BOUND_MS_MIN = 30 * MINUTE_MS;
+/**
+ * Measured programs may take so many times as long as the longest of them would alone (ten minutes at least). It is
+ * looked at in stages: a run whose queue only grows need not go on to the last one.
+ */
+const BOUND_FACTORS = [1, 3, 10] as const;
+const BOUND_MS_MIN = 10 * MINUTE_MS;
+/** A queue grows when it has so many times as many programs in the last quarter of a run as in the second. */
+export const GROWTH_MIN = 2;
 
 /** Programs of the workload have hundreds of calls: fewer of them make a point. */
 const LARGE = new Set(["lats", "deep-research"]);
@@ -64,7 +69,7 @@ export function steady(scope: Scope, workload: string, seeds = scope.seedsMin): 
     measuredPrograms: Math.ceil((scope.programsMin ?? pointProgramsMin(workload)) / seeds),
     warmUpMs: WARM_UP_MS * factor,
     boundMsMin: BOUND_MS_MIN,
-    boundFactor: BOUND_FACTOR,
+    boundFactors: BOUND_FACTORS,
   };
 }
 
@@ -98,6 +103,10 @@ export function describeProtocol(protocol: Protocol): string {
   if (protocol.kind === "finite")
     return `finite trace: all programs of ${protocol.intervalS} s of arrivals, run to the end`;
   if (protocol.kind === "count") return `finite trace: ${protocol.programs} programs, run to the end`;
-  const { measuredPrograms, warmUpMs, boundFactor, boundMsMin } = protocol;
-  return `steady state: ${measuredPrograms} programs a seed measured, after a warm-up of ${warmUpMs / MINUTE_MS} min of arrivals (at least a fifth of the programs); arrivals go on until the last one measured has ended, ${boundFactor} times what the longest takes alone at most (at least ${boundMsMin / MINUTE_MS} min); a point is stable when ≥ ${WORK_SHARE_MIN * 100} % of the measured programs' work was completed`;
+  const { measuredPrograms, warmUpMs, boundFactors, boundMsMin } = protocol;
+  return [
+    `steady state: ${measuredPrograms} programs a seed measured, after a warm-up of ${warmUpMs / MINUTE_MS} min of arrivals (at least a fifth of the programs)`,
+    `arrivals go on until the last one measured has ended, for ${boundFactors.at(-1)} times what the longest takes alone at most (at least ${((boundFactors.at(-1) ?? 1) * boundMsMin) / MINUTE_MS} min)`,
+    `stable: ≥ ${WORK_SHARE_MIN * 100} % of the measured programs' work was completed; a run stops early as unstable when the programs in the system have doubled from its second quarter to its last`,
+  ].join("; ");
 }

@@ -5,7 +5,6 @@ import {
   type FrozenChanges,
   finiteTrace,
   isWorkloadName,
-  type ProgramSpec,
   type SimulationResult,
   type SimulationSpec,
   type System,
@@ -13,12 +12,13 @@ import {
   simulate,
   systems,
   type WorkloadName,
+  type WorkloadOptions,
   workloads,
 } from "@autellix/simulation";
 import { aloneWithGapsMs } from "./alone.ts";
 import { decileEdges, workTokensOf } from "./deciles.ts";
-import { warmUpPrograms } from "./protocols.ts";
-import type { RunSpec, SystemChanges } from "./spec.ts";
+import { GROWTH_MIN, warmUpPrograms } from "./protocols.ts";
+import type { Protocol, RunSpec, SystemChanges } from "./spec.ts";
 import { type RunResult, summariseRun } from "./summary.ts";
 
 /** Programs that the tenths of a workload are cut by, and their seed: no run's own. */
@@ -26,63 +26,84 @@ const DECILE_PROGRAMS = 1_000;
 const DECILE_SEED = 0;
 const CACHED_EDGES_MAX = 64;
 
-export interface Played {
-  programs: readonly ProgramSpec[];
-  /** Of the measured ones. */
-  range: { from: number; to: number };
-  untilMs?: number;
-}
-
 /** @param play the simulator; tests give their own. */
 export function playRun(spec: RunSpec, play: (spec: SimulationSpec) => SimulationResult = simulate): RunResult {
-  const preset = presetOf(spec);
-  const { programs, range, untilMs } = programsFor(spec, preset);
-  const startedMs = performance.now();
-  const result = play({
-    programs,
-    engines: spec.engines,
-    preset,
-    system: systemOf(spec.system, spec.changes),
-    ...(untilMs === undefined ? {} : { untilMs, untilEnded: range }),
-    ...(spec.wantsCallService ? { keepCalls: true } : {}),
-  });
-  const wallMs = Math.round(performance.now() - startedMs);
+  const { protocol } = spec;
+  return protocol.kind === "steady" ? playSteady(spec, protocol, play) : playFinite(spec, protocol, play);
+}
+
+type Play = (spec: SimulationSpec) => SimulationResult;
+
+function playFinite(spec: RunSpec, protocol: Exclude<Protocol, { kind: "steady" }>, play: Play): RunResult {
+  const workload = workloadOf(spec);
+  const programs =
+    protocol.kind === "finite"
+      ? finiteTrace(workload, { ...optionsOf(spec), intervalMs: protocol.intervalS * 1_000 })
+      : workloads[workload]({ ...optionsOf(spec), programs: protocol.programs });
+  const { result, wallMs } = timed(() => play({ ...commonOf(spec), programs }));
+  const range = { from: 0, to: programs.length };
   const run = summariseRun({ programs, range, decileEdges: edgesOf(spec), result, wallMs });
-  if (untilMs === undefined && run.unfinished > 0)
-    throw new Error(`${run.unfinished} programs of a finite trace never ended`);
+  if (run.unfinished > 0) throw new Error(`${run.unfinished} programs of a finite trace never ended`);
   return run;
 }
 
-/** The programs of a run in order of arrival, and which of them are measured. */
-export function programsFor(spec: RunSpec, preset: EnginePreset): Played {
-  const { protocol, ratePerS } = spec;
-  const workload = workloadOf(spec);
-  const options = {
-    ratePerS,
-    seed: spec.seed,
-    changes: changesOf(spec),
-    ...(spec.arrivals === undefined ? {} : { arrivals: spec.arrivals }),
-  };
-  if (protocol.kind === "finite") {
-    const programs = finiteTrace(workload, { ...options, intervalMs: protocol.intervalS * 1_000 });
-    return { programs, range: { from: 0, to: programs.length } };
-  }
-  const make = workloads[workload];
-  if (protocol.kind === "count") {
-    const programs = make({ ...options, programs: protocol.programs });
-    return { programs, range: { from: 0, to: programs.length } };
-  }
-  const from = warmUpPrograms(protocol, ratePerS);
+/** Follows the measured programs to their end, in stages, while others go on to arrive: they meet a full system. */
+function playSteady(spec: RunSpec, protocol: Protocol & { kind: "steady" }, play: Play): RunResult {
+  const make = workloads[workloadOf(spec)];
+  const from = warmUpPrograms(protocol, spec.ratePerS);
   const range = { from, to: from + protocol.measuredPrograms };
-  const first = make({ ...options, programs: range.to });
-  const measured = first.slice(range.from);
-  const longestMs = Math.max(...measured.map((program) => aloneWithGapsMs(program, preset.cost)));
-  const boundMs = Math.max(protocol.boundMsMin, protocol.boundFactor * longestMs);
-  const untilMs = (measured.at(-1)?.arrivesAtMs ?? 0) + boundMs;
-  // Arrivals go on to the bound: those measured meet a full system to their end.
-  const more = Math.ceil((ratePerS * boundMs) / 1_000);
-  const programs = make({ ...options, programs: range.to + more });
-  return { programs: programs.filter(({ arrivesAtMs }) => arrivesAtMs <= untilMs), range, untilMs };
+  const measured = make({ ...optionsOf(spec), programs: range.to }).slice(from);
+  const { cost } = presetOf(spec);
+  const longestMs = Math.max(...measured.map((program) => aloneWithGapsMs(program, cost)));
+  const lastMs = measured.at(-1)?.arrivesAtMs ?? 0;
+  let spentMs = 0;
+  for (const [stage, factor] of protocol.boundFactors.entries()) {
+    const boundMs = factor * Math.max(protocol.boundMsMin, longestMs);
+    const untilMs = lastMs + boundMs;
+    const more = Math.ceil((ARRIVALS_MARGIN * spec.ratePerS * boundMs) / 1_000);
+    const programs = make({ ...optionsOf(spec), programs: range.to + more });
+    const { result, wallMs } = timed(() => play({ ...commonOf(spec), programs, untilMs, untilEnded: range }));
+    spentMs += wallMs;
+    const run = summariseRun({ programs, range, decileEdges: edgesOf(spec), result, wallMs: spentMs });
+    if (run.unfinished === 0 || stage === protocol.boundFactors.length - 1) return run;
+    if (growthOf(result) >= GROWTH_MIN) return { ...run, grew: true };
+  }
+  throw new Error("a steady protocol needs a bound");
+}
+
+/** Programs beyond those expected, so that arrivals never end before a run does. */
+const ARRIVALS_MARGIN = 1.2;
+
+/** Mean number of programs in the system in the last quarter of a run, over that in its second quarter. */
+export function growthOf({ programs, endedAtMs }: SimulationResult): number {
+  const meanOf = (fromMs: number, toMs: number) => {
+    let area = 0;
+    for (const program of programs)
+      area += Math.max(0, Math.min(toMs, program.endedAtMs ?? endedAtMs) - Math.max(fromMs, program.arrivedAtMs));
+    return area / (toMs - fromMs);
+  };
+  const quarter = endedAtMs / 4;
+  return meanOf(3 * quarter, endedAtMs) / meanOf(quarter, 2 * quarter);
+}
+
+function timed(play: () => SimulationResult): { result: SimulationResult; wallMs: number } {
+  const startedMs = performance.now();
+  const result = play();
+  return { result, wallMs: Math.round(performance.now() - startedMs) };
+}
+
+function commonOf(spec: RunSpec): Omit<SimulationSpec, "programs"> {
+  return {
+    engines: spec.engines,
+    preset: presetOf(spec),
+    system: systemOf(spec.system, spec.changes),
+    ...(spec.wantsCallService ? { keepCalls: true } : {}),
+  };
+}
+
+function optionsOf(spec: RunSpec): Omit<WorkloadOptions, "programs"> {
+  const { ratePerS, seed, arrivals } = spec;
+  return { ratePerS, seed, changes: changesOf(spec), ...(arrivals === undefined ? {} : { arrivals }) };
 }
 
 /** A named system with what the run changes in it. @throws for a name that does not exist. */

@@ -7,7 +7,7 @@ import { createHash } from "node:crypto";
 /** Every system is judged by a protocol, and every figure names its own. */
 export type Protocol =
   /** Arrivals do not stop; programs that arrive after a warm-up are followed to their end. */
-  | { kind: "steady"; measuredPrograms: number; warmUpMs: number; boundMsMin: number; boundFactor: number }
+  | { kind: "steady"; measuredPrograms: number; warmUpMs: number; boundMsMin: number; boundFactors: readonly number[] }
   /** All programs of an interval arrive and run to the end, as in the paper: programs = rate × interval. */
   | { kind: "finite"; intervalS: number }
   /** So many programs arrive and run to the end: for makespans. */

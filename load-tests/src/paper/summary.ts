@@ -36,6 +36,8 @@ export interface RunResult {
   /** Measured programs, ended or not. */
   programs: number;
   unfinished: number;
+  /** Stopped because the queue grew: see the steady protocol. */
+  grew?: boolean;
   /** s/token of each measured program; of an unfinished one what it had spent, over all its tokens: a lower bound. */
   tokenLatencyS: number[];
   /** Tokens of the measured programs (see `workTokensOf`), and those of the ended ones. */

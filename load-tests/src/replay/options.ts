@@ -1,21 +1,22 @@
 /** The command line of `npm run replay`. */
 import { parseArgs } from "node:util";
-import { isPolicyName, type PolicyName, policies } from "@autellix/core";
+import { isPresetName, type PresetName, presets } from "@autellix/engines/cost";
+import { ENGINES_MAX } from "@autellix/simulation";
 import { number, UsageError } from "../options.ts";
+import { isPlayable, playableNames } from "../simulate/systems.ts";
 
-export const DEFAULT_PRESET = "a100-8b";
-const ENGINES_MAX = 1_000;
+const DEFAULT_PRESET: PresetName = "a100-8b";
 
 export const HELP = `npm run replay -- LOG [options]: feeds what a scheduler recorded to the core once more
 
   LOG             a file of npm start -- --input-log (inputs.<pool>.<epoch>.jsonl)
   --commands      print every input with its commands
-  --policy A,B    also: what these policies would have done with the same traffic, simulated
-                  (${Object.keys(policies).join(", ")})
-  --preset NAME   cost model of the simulated engines (default ${DEFAULT_PRESET})
-  --engines N     engines of the simulation (default: those of the log)
+  --policy A,B    instead: what these policies would do to the recorded traffic, simulated on the recorded engines
+                  (${playableNames.join(", ")})
+  --preset NAME   how fast those engines are: ${Object.keys(presets).join(", ")} (default ${DEFAULT_PRESET})
+  --engines N     so many of them (default: as recorded)
   --open-loop     calls come at their recorded times, whatever became of those before; without it a call comes
-                  as long after the call that it follows as it did
+                  as long after the calls that it waits for as it did
 
 Exit code: 0 the same commands, 1 other commands, 2 the log or the command line cannot be read.
 `;
@@ -23,10 +24,11 @@ Exit code: 0 the same commands, 1 other commands, 2 the log or the command line 
 export interface ReplayOptions {
   log: string;
   printsCommands: boolean;
-  policies: readonly PolicyName[];
-  preset: string;
+  /** To be simulated; none: the log is replayed. */
+  policies: readonly string[];
+  preset: PresetName;
   engines: number | undefined;
-  openLoop: boolean;
+  isOpenLoop: boolean;
 }
 
 /** @returns undefined when help was asked for. @throws UsageError */
@@ -35,22 +37,37 @@ export function parseReplayOptions(args: readonly string[]): ReplayOptions | und
   if (values.help) return undefined;
   const [log, ...more] = positionals;
   if (log === undefined || log === "" || more.length > 0) throw new UsageError("name one log");
+  const { preset = DEFAULT_PRESET } = values;
+  if (!isPresetName(preset)) throw notOne("preset", preset, Object.keys(presets));
+  const simulates = values.policy !== undefined;
+  const extra = (["preset", "engines", "open-loop"] as const).find((name) => values[name] !== undefined);
+  if (!simulates && extra !== undefined) throw new UsageError(`--${extra} is for --policy`);
+  if (simulates && values.commands) throw new UsageError("--commands is for a replay without --policy");
   return {
     log,
     printsCommands: values.commands ?? false,
-    policies: (values.policy ?? "").split(",").flatMap((text) => policyNames(text.trim())),
-    preset: values.preset ?? DEFAULT_PRESET,
-    engines:
-      values.engines === undefined ? undefined : Math.floor(number("engines", values.engines, 1, 1, ENGINES_MAX)),
-    openLoop: values["open-loop"] ?? false,
+    policies: simulates ? policiesOf(values.policy ?? "") : [],
+    preset,
+    engines: values.engines === undefined ? undefined : wholeEngines(values.engines),
+    isOpenLoop: values["open-loop"] ?? false,
   };
 }
 
-function policyNames(name: string): PolicyName[] {
-  if (name === "") return [];
-  if (!isPolicyName(name))
-    throw new UsageError(`--policy must be of ${Object.keys(policies).join(", ")}, not "${name}"`);
-  return [name];
+function policiesOf(list: string): string[] {
+  const names = list.split(",").map((name) => name.trim());
+  const bad = names.find((name) => !isPlayable(name));
+  if (bad !== undefined) throw notOne("policy", bad, playableNames);
+  return [...new Set(names)];
+}
+
+function notOne(option: string, text: string, names: readonly string[]): UsageError {
+  return new UsageError(`--${option} must be one of ${names.join(", ")}, not "${text}"`);
+}
+
+function wholeEngines(text: string): number {
+  const engines = number("engines", text, 1, 1, ENGINES_MAX);
+  if (!Number.isInteger(engines)) throw new UsageError(`--engines must be a whole number, not "${text}"`);
+  return engines;
 }
 
 function parse(args: readonly string[]) {
@@ -61,7 +78,14 @@ function parse(args: readonly string[]) {
       args: [...args],
       strict: true,
       allowPositionals: true,
-      options: { commands: flag, policy: text, preset: text, engines: text, "open-loop": flag, help: flag },
+      options: {
+        commands: flag,
+        policy: text,
+        preset: text,
+        engines: text,
+        "open-loop": flag,
+        help: { ...flag, short: "h" },
+      },
     });
   } catch (error) {
     throw new UsageError(error instanceof Error ? error.message : String(error));

@@ -117,7 +117,8 @@ async function replicasOf(bench: Bench, scope: Scope, workload: string): Promise
         };
         const grid = gridOf(workload).map((rate) => roundRate(rate * engines));
         const search = (limit: number) => bench.knee(spec, { grid: grid.slice(4), limit, tolerance: TOLERANCE });
-        return { engines, balancer, knees: await Promise.all(LIMITS.map(search)) };
+        const searches = await Promise.all(LIMITS.map(search));
+        return { engines, balancer, knees: searches.map(({ knee }) => knee) };
       }),
     ),
   );

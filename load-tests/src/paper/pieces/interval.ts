@@ -24,7 +24,7 @@ async function intervalsOf(bench: Bench, scope: Scope, workload: string): Promis
     FACTORS.flatMap((factor) =>
       LIMITS.map(async (limit) => {
         const protocol = finite(scope, workload, factor);
-        const knees = await Promise.all(
+        const searches = await Promise.all(
           systems.map((system) =>
             bench.knee(
               { workload, protocol, system, engines: 1, preset: scope.preset },
@@ -32,7 +32,7 @@ async function intervalsOf(bench: Bench, scope: Scope, workload: string): Promis
             ),
           ),
         );
-        return { protocol, limit, knees };
+        return { protocol, limit, knees: searches.map(({ knee }) => knee) };
       }),
     ),
   );

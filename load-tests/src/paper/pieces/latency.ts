@@ -35,6 +35,9 @@ export const latency: Piece = {
 
 interface Curve {
   system: string;
+  /** At the rates of the grid, up to the last one that was played. */
+  curve: PointResult[];
+  /** Those, and the ones near the knees. */
   points: PointResult[];
   knees: Knee[];
 }
@@ -44,10 +47,11 @@ async function sectionOf(bench: Bench, scope: Scope, workload: string, protocol:
   const curves = await Promise.all(
     scope.systems.map(async (system): Promise<Curve> => {
       const spec = { workload, protocol, system, engines: 1, preset: scope.preset };
-      const points = await bench.curve(spec, grid, LIMIT_MAX);
-      // The bisection begins where the curve has been: it takes the same points from the bench.
-      const knees = scope.quick ? [] : await Promise.all(LIMITS.map((limit) => bench.knee(spec, { grid, limit })));
-      return { system, points, knees };
+      const curve = await bench.curve(spec, grid, LIMIT_MAX);
+      // The search begins where the curve has been: it takes the same points from the bench, and adds some near the knee.
+      const searches = scope.quick ? [] : await Promise.all(LIMITS.map((limit) => bench.knee(spec, { grid, limit })));
+      const points = byRate([...curve, ...searches.flatMap((search) => search.points)]);
+      return { system, curve, points, knees: searches.map(({ knee }) => knee) };
     }),
   );
   const name = `${workload}-${protocol.kind}`;
@@ -65,6 +69,12 @@ async function sectionOf(bench: Bench, scope: Scope, workload: string, protocol:
     plots: plotsOf(name, workload, protocol, curves),
     points: curves.flatMap((curve) => curve.points),
   };
+}
+
+/** Ascending; each rate once. */
+function byRate(points: readonly PointResult[]): PointResult[] {
+  const rates = new Map(points.map((point) => [point.spec.ratePerS, point]));
+  return [...rates.values()].sort((a, b) => a.spec.ratePerS - b.spec.ratePerS);
 }
 
 function quickGrid(grid: readonly number[]): number[] {
@@ -105,8 +115,8 @@ function kneeTable(workload: string, curves: readonly Curve[]): Table {
 
 /** What a scheduler costs when there is no queue: the lowest rate of the grid. */
 function lowLoadTable(curves: readonly Curve[]): Table {
-  const base = curves.find(({ system }) => system === "vllm-opt")?.points[0];
-  const rows = curves.flatMap(({ system, points: [first] }) =>
+  const base = curves.find(({ system }) => system === "vllm-opt")?.curve[0];
+  const rows = curves.flatMap(({ system, curve: [first] }) =>
     first
       ? [[system, first.spec.ratePerS, first.mean.mean.toFixed(4), ratioCell(first.mean.mean, base?.mean.mean)]]
       : [],
@@ -116,10 +126,10 @@ function lowLoadTable(curves: readonly Curve[]): Table {
 
 /** At the highest rate that every system reached: the same programs for all. */
 function decileTable(curves: readonly Curve[]): Table {
-  const shared = Math.min(...curves.map(({ points }) => points.length)) - 1;
-  const rows = curves.flatMap(({ system, points }) => {
-    const own = points.at(-1);
-    const at = points[shared];
+  const shared = Math.min(...curves.map(({ curve }) => curve.length)) - 1;
+  const rows = curves.flatMap(({ system, curve }) => {
+    const own = curve.at(-1);
+    const at = curve[shared];
     const cells = (point: PointResult) => [system, point.spec.ratePerS, ...decileCells(point)];
     return [...(at ? [cells(at)] : []), ...(own && own !== at ? [cells(own)] : [])];
   });

@@ -187,7 +187,7 @@ export const srpt: Piece = {
           Object.entries(SRPT_SYSTEMS).map(async ([name, theirs]) => {
             const system = name === "autellix" ? autellixOf(workload) : name;
             const spec = { workload, protocol: finite(scope, workload), system, engines: 1, preset: scope.preset };
-            const knee = await bench.knee(spec, { grid: gridOf(workload), limit: SRPT_LIMIT });
+            const { knee } = await bench.knee(spec, { grid: gridOf(workload), limit: SRPT_LIMIT });
             const curve = theirs && paper.fig18_simulation[workload === "lats" ? "LATS" : "ShareGPT"]?.[theirs];
             return { system, knee, paperRate: curve && crossing(curve, SRPT_LIMIT) };
           }),

@@ -1,0 +1,63 @@
+/** What other policies would do to the traffic of an input log. */
+import { type BalancerName, type EngineCapacity, type Input, isBalancerName } from "@autellix/core";
+import { type EnginePreset, presets } from "@autellix/engines/cost";
+import { readInputLog } from "@autellix/protocol/input-log";
+import { type ProgramSpec, programsOfTrace, RecordedCalls, simulate, traceOf } from "@autellix/simulation";
+import { systemFor } from "../simulate/systems.ts";
+import { type Played, simulationText } from "../simulate/table.ts";
+import type { ReplayOptions } from "./options.ts";
+
+/** The traffic of a log, ready to be played. */
+export interface Recording {
+  programs: readonly ProgramSpec[];
+  /** At one time, at most. */
+  engines: number;
+  capacity: EngineCapacity | undefined;
+  balancer: BalancerName | undefined;
+  /** What was read, and what was left out of it. */
+  text: string;
+}
+
+/** @throws InputLogError */
+export async function readRecording(lines: AsyncIterable<string>, isOpenLoop: boolean): Promise<Recording> {
+  const recorded = new RecordedCalls();
+  let balancer: string | undefined;
+  for await (const item of readInputLog(lines)) {
+    if (item.kind === "header") balancer = item.header.config.balancer;
+    if (item.kind === "input") recorded.hear(item.input as Input);
+  }
+  const { calls, unfinishedCalls } = traceOf(recorded.all());
+  const { programs, skippedCalls } = programsOfTrace(calls, isOpenLoop ? "open" : "closed");
+  const count = programs.reduce((sum, program) => sum + program.calls.length, 0);
+  const left = [
+    unfinishedCalls === 0 ? "" : `, without ${unfinishedCalls} that had not ended when the log did`,
+    skippedCalls === 0 ? "" : `, without ${skippedCalls} that generated nothing`,
+  ];
+  return {
+    programs,
+    engines: Math.max(1, recorded.enginesMax),
+    capacity: recorded.capacity,
+    balancer: balancer !== undefined && isBalancerName(balancer) ? balancer : undefined,
+    text: `${count} calls of ${programs.length} programs${left.join("")}`,
+  };
+}
+
+/** @returns a table with a row for each policy. */
+export function outcomeText(recording: Recording, options: ReplayOptions): string {
+  const { programs, capacity, balancer } = recording;
+  const engines = options.engines ?? recording.engines;
+  const preset = recordedEngine(presets[options.preset], capacity);
+  const played = options.policies.map((policy): Played => {
+    const system = systemFor(policy, balancer);
+    return { policy, result: simulate({ programs, engines, preset, system }) };
+  });
+  const engine = `${engines} × ${options.preset} with batches of ${preset.batchCallsMax} calls`;
+  return `${recording.text}, on ${engine}\n\n${simulationText(programs, played)}`;
+}
+
+/** As fast as the preset, and with the room that the recorded engine had. */
+function recordedEngine(preset: EnginePreset, capacity: EngineCapacity | undefined): EnginePreset {
+  if (!capacity) return preset;
+  const { batchCallsMax, residentCallsMax, kvBlocks, blockTokens } = capacity;
+  return { ...preset, batchCallsMax, residentCallsMax, kvTokens: kvBlocks * blockTokens };
+}
