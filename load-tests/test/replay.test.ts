@@ -1,4 +1,4 @@
-import { policies } from "@autellix/core";
+import { systems } from "@autellix/simulation";
 import { describe, expect, test } from "vitest";
 import { UsageError } from "../src/options.ts";
 import { HELP, parseReplayOptions } from "../src/replay/options.ts";
@@ -12,12 +12,12 @@ describe("the command line of replay", () => {
       policies: [],
       preset: "a100-8b",
       engines: undefined,
-      openLoop: false,
+      isOpenLoop: false,
     });
   });
 
-  test("takes several policies of the core, which its help names", () => {
-    const names = Object.keys(policies);
+  test("takes several policies of the laboratory, which its help names", () => {
+    const names = Object.keys(systems);
     expect(parseReplayOptions(["in.jsonl", "--policy", names.join(",")])?.policies).toEqual(names);
     for (const name of names) expect(HELP).toContain(name);
     expect(parseReplayOptions(["--help"])).toBeUndefined();
@@ -27,7 +27,13 @@ describe("the command line of replay", () => {
     [[], "name one log"],
     [["a", "b"], "name one log"],
     [["a", "--policy", "plas,best"], 'not "best"'],
-    [["a", "--engines", "0"], "--engines must be a number from 1 to"],
+    [["a", "--policy", ""], 'not ""'],
+    [["a", "--policy", "plas", "--preset", "abacus"], "--preset must be one of "],
+    [["a", "--policy", "plas", "--engines", "0"], "--engines must be a number from 1 to"],
+    [["a", "--policy", "plas", "--engines", "1.5"], "--engines must be a whole number"],
+    [["a", "--policy", "plas", "--commands"], "--commands is for a replay without --policy"],
+    [["a", "--preset", "a100-8b"], "--preset is for --policy"],
+    [["a", "--open-loop"], "--open-loop is for --policy"],
     [["a", "--bogus"], "Unknown option"],
   ])("refuses %j", (args, message) => {
     expect(() => parseReplayOptions(args)).toThrow(UsageError);

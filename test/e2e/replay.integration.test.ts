@@ -122,6 +122,13 @@ describe("npm run replay", () => {
     expect(code).toBe(0);
   });
 
+  test("tells what other policies would have done", async () => {
+    const { code, output } = await replayCommand(log, "--policy", "fcfs,plas", "--preset", "a100-8b");
+    expect(output).toContain("on 2 × a100-8b with batches of 4 calls");
+    for (const policy of ["fcfs", "plas"]) expect(output).toMatch(new RegExp(`^${policy} +${PROGRAMS + 1} `, "m"));
+    expect(code).toBe(0);
+  });
+
   test("ends with 1 at other commands, and with 2 at a file that is no log", async () => {
     const changed = join(folder, "changed.jsonl");
     const text = await readFile(log, "utf8");

@@ -28,24 +28,22 @@ export function awaitPromotion(state: State, call: Call, at: Millis): void {
   state.starving.push(call);
 }
 
-/** Promotes every call whose time has come; one that was served meanwhile is looked at again later. */
+/** Promotes every call whose time has come. */
 export function promoteDue(state: State, at: Millis): void {
   const { starving } = state;
   if (starving.length > 0) state.starving = [];
-  for (const call of starving) {
-    call.promotionAwaited = false;
-    if (call.level > 0 && call.list !== undefined) promote(state, call, at);
-  }
-  for (;;) {
-    const call = state.promotions.popDue(at);
-    if (!call) return;
-    call.promotionAwaited = false;
-    // In no queue: it has ended, or is between two attempts and will be queued again.
-    if (call.level === 0 || call.list === undefined) continue;
-    const dueAt = promotionDueAt(state, call, at);
-    if (dueAt > at) state.awaitPromotionAt(dueAt, call);
-    else promote(state, call, at);
-  }
+  for (const call of starving) promoteIfDue(state, call, at);
+  for (let call = state.promotions.popDue(at); call; call = state.promotions.popDue(at)) promoteIfDue(state, call, at);
+}
+
+/** One that was served since it was awaited is looked at again later. */
+function promoteIfDue(state: State, call: Call, at: Millis): void {
+  call.promotionAwaited = false;
+  // In no queue: it has ended, or is between two attempts and will be queued again.
+  if (call.level === 0 || call.list === undefined) return;
+  const dueAt = promotionDueAt(state, call, at);
+  if (dueAt > at) state.awaitPromotionAt(dueAt, call);
+  else promote(state, call, at);
 }
 
 /** To the tail of Q1 with a fresh quantum; only the call's own W_c and T_c start again from zero. */

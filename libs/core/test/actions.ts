@@ -88,7 +88,9 @@ export function anything(): Arrivals {
     const earlier = calls.get(program) ?? [];
     const parents = earlier.slice(-5).filter((_, i) => (b >> i) % 2 === 1);
     const thread = b % 3 === 0 ? {} : { thread: `x${b % 3}` };
-    const id = world.arrive(program, { need: 1 + (b % 40), tokens: 1 + ((a * b) % 120), parents, ...thread });
+    const lifetime = a % 5 === 0 ? { lifetimeMs: 3 * b } : {};
+    const sizes = { need: 1 + (b % 40), tokens: 1 + ((a * b) % 120) };
+    const id = world.arrive(program, { ...sizes, ...lifetime, ...thread, parents });
     calls.set(program, [...earlier, id]);
   };
   return { arrive, again: true };

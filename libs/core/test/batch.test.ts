@@ -91,7 +91,51 @@ describe("an engine that cannot preempt", () => {
   });
 });
 
+describe("an engine that cannot preempt", () => {
+  it("fills what its batch leaves, behind members that come first in the queue, too", () => {
+    const bench = new Bench();
+    bench.join("e", { preemption: "none", batchCallsMax: 3 });
+    bench.arrive("a");
+    bench.run();
+    for (const name of ["b", "c", "d"]) bench.arrive(name);
+    expect(names(bench.plan().e?.run)).toEqual(["a", "b", "c"]);
+  });
+});
+
+describe("parked calls", () => {
+  it("stay on the engine when they fit exactly, and not with one block less", () => {
+    for (const [kvBlocks, tier] of [
+      [8, "engine"],
+      [7, "host"],
+    ] as const) {
+      const bench = new Bench();
+      bench.join("e", { batchCallsMax: 1, kvBlocks, hostBlocks: 10 });
+      bench.arrive("parked", { promptTokens: 25 });
+      bench.run();
+      bench.report("e", { calls: { parked: 10 }, contextTokens: 30 });
+      bench.arrive("above", { promptTokens: 45 });
+      expect(bench.plan().e?.keep).toMatchObject([{ call: "t/parked", tier }]);
+    }
+  });
+});
+
 describe("while results could not be stored", () => {
+  it("runs a suspect beside a call that is none", () => {
+    const bench = new Bench();
+    bench.join("e");
+    bench.arrive("suspect");
+    bench.run();
+    bench.join("e", {}, "i2");
+    bench.marker("suspect", 2, 7);
+    bench.arrive("innocent");
+    bench.run();
+    bench.report("e", { calls: { suspect: 1, innocent: 10 }, attempts: { suspect: 2 } });
+    bench.pass(1, false);
+    bench.arrive("new");
+    bench.plan();
+    expect(names(bench.plans.get("e")?.run)).toEqual(["suspect", "innocent"]);
+  });
+
   it("starts nothing new, runs what has started, and starts again when there is room", () => {
     const bench = new Bench();
     bench.join("e", { batchCallsMax: 2 });

@@ -36,9 +36,21 @@ describe("a ladder that follows the load", () => {
     }
   });
 
+  it("is looked at again after twice as many calls, and every 512 from 1,024 on", () => {
+    const calibrator = learned(times(32, 100));
+    // Each time a quarter of all calls have another value long before the look.
+    const values = [1, 50, 0.02, 9, 0.001, 1e-5];
+    for (const [i, count] of [32, 64, 128, 256, 512, 512].entries()) {
+      learned(times(count - 1, values[i] ?? 0), calibrator);
+      expect(calibrator.changes).toBe(i);
+      learned([values[i] ?? 0], calibrator);
+      expect(calibrator.changes).toBe(i + 1);
+    }
+  });
+
   it("forgets: only the last 1024 calls count", () => {
     const calibrator = learned(times(5_000, 1_000));
-    learned(times(1_024 + 256, 10), calibrator);
+    learned(times(1_024 + 512, 10), calibrator);
     expect(calibrator.ladder[0]?.hi).toBe(10);
   });
 

@@ -66,6 +66,7 @@ export class Observer {
     this.lastOrder = Math.max(this.lastOrder, ...orders);
     this.checkStarving(input);
     this.checkPins();
+    this.checkDeadlines(input);
   }
 
   /** The level that a new call enters is the one whose half-open range holds what it inherits. */
@@ -129,6 +130,14 @@ export class Observer {
     const { engines, table } = stateOf(this.scheduler);
     for (const { id, pin } of table.all())
       if (pin !== undefined && !engines.has(pin)) throw new Error(`Alg. 2: ${id} is pinned to ${pin}, which has left`);
+  }
+
+  /** Whose deadline has passed is ended, or will be as soon as its agent or its marker has answered. */
+  private checkDeadlines(input: Input): void {
+    if (!this.leading || input.kind !== "timePassed") return;
+    for (const call of stateOf(this.scheduler).calls.values())
+      if (call.deadlineAt <= input.at && call.cancel === undefined && call.stage !== "closing")
+        throw new Error(`deadline: ${call.id} should have ended at ${call.deadlineAt}`);
   }
 
   private promotes(): boolean {

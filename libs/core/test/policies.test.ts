@@ -1,6 +1,6 @@
 /** One test per policy: what its record says, seen in the order in which calls are served. */
 import { describe, expect, it } from "vitest";
-import { type CoreConfig, isPolicyName, type PolicyName, policies } from "../src/index.ts";
+import { type ArrivedCall, type CoreConfig, isPolicyName, type PolicyName, policies } from "../src/index.ts";
 import { HALF_LIFE_MS } from "../src/policies.ts";
 import { coreConfig, ladder } from "./config.ts";
 import { Story } from "./story.ts";
@@ -126,6 +126,24 @@ const tests: Readonly<Record<PolicyName, { serves: string; test: () => void }>> 
     },
   },
 };
+
+describe("decay", () => {
+  const past = { attained: 64, endedCalls: 1, arrivedAt: 0, pathTo: () => undefined };
+  const inherited = (lastCompletionAt: number | undefined, at: number) =>
+    policies["las-decay"].inherits({ ...past, lastCompletionAt }, {} as ArrivedCall, at);
+
+  it("forgets half at each boundary between the last end and now, and nothing in between", () => {
+    const minutes = [0, 0.99, 1, 1.5, 3].map((minute) => inherited(10, minute * HALF_LIFE_MS));
+    expect(minutes).toEqual([64, 64, 32, 32, 8]);
+    expect(inherited(5.5 * HALF_LIFE_MS, 6.5 * HALF_LIFE_MS)).toBe(32);
+    expect(inherited(undefined, 100 * HALF_LIFE_MS)).toBe(64);
+  });
+
+  it("leaves nothing after a long time", () => {
+    expect(inherited(0, 50 * HALF_LIFE_MS)).toBe(64 / 2 ** 50);
+    expect([51, 1e9].map((minutes) => inherited(0, minutes * HALF_LIFE_MS))).toEqual([0, 0]);
+  });
+});
 
 describe("policy", () => {
   it.each(Object.entries(tests))("%s serves $serves", (_name, { test }) => test());

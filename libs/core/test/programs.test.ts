@@ -105,6 +105,57 @@ describe("the process table", () => {
     });
   });
 
+  it("loses the threads that end, first, last or in between", () => {
+    const bench = oneEngine();
+    const orders = [
+      ["a", "b", "c"],
+      ["b", "a", "c"],
+      ["b", "c", "a"],
+      ["c", "b", "a"],
+    ];
+    for (const [i, order] of orders.entries()) {
+      const program = `p${i}`;
+      const left = ["a", "b", "c"];
+      for (const name of left) bench.arrive(`${program}${name}`, { program });
+      for (const name of order) {
+        bench.cancel(`${program}${name}`);
+        bench.seen(`${program}${name}`, "cancelled");
+        left.splice(left.indexOf(name), 1);
+        const threads = bench.scheduler.threads(`t/${program}` as never, 0).map(({ call }) => call);
+        expect(threads.toReversed()).toEqual(left.map((other) => `t/${program}${other}`));
+        expect(bench.program(program)?.waitingCalls).toBe(left.length);
+      }
+    }
+  });
+
+  it("is restored as it was saved", () => {
+    const bench = new Bench({ balancer: balancers.sticky });
+    for (const engine of ["e1", "e2"]) bench.join(engine);
+    bench.at = 5;
+    bench.arrive("a", { program: "p" });
+    bench.run();
+    bench.at = 15;
+    bench.report("e1", { finished: { a: { serviceMs: 7, waitingMs: 3 } } });
+    const { waitingCalls: _, runningCalls: __, ...entry } = bench.program("p") ?? expect.fail("no program");
+    const second = new Bench({}, { gathering: true });
+    for (const engine of ["e1", "e2"]) second.join(engine);
+    second.feed({ kind: "programStarted", at: 20, program: entry.program, restored: entry });
+    second.lead();
+    expect(second.program("p")).toEqual({ ...entry, waitingCalls: 0, runningCalls: 0 });
+  });
+
+  it("is kept, and saved, once a call has named the program of a call that named none", () => {
+    const bench = oneEngine({ programIdleMaxMs: 1_000 });
+    bench.arrive("first", { program: "p", alone: true });
+    bench.arrive("second", { program: "p" });
+    bench.run();
+    const commands = bench.report("e", { finished: { first: { serviceMs: 1 }, second: { serviceMs: 1 } } });
+    expect(only(commands, "saveEntry")).toHaveLength(2);
+    expect(bench.program("p")).toMatchObject({ endedCalls: 2 });
+    bench.pass(1_000);
+    expect(bench.program("p")).toBeUndefined();
+  });
+
   it("remembers the last ended calls and engines of a program, and no more", () => {
     const bench = new Bench();
     for (let i = 0; i < ENDED_CALLS_MAX + 3; i++) {

@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { type EngineCapacity, type EnginePlan, policies, type RetainedContext } from "../src/index.ts";
 import { RETAINED_MAX } from "../src/retained.ts";
 import { Bench, names } from "./bench.ts";
+import { stateOf } from "./checkers.ts";
 
 /** An engine that keeps contexts: 10 blocks of 10 tokens, unless told otherwise. */
 function retaining(over: Partial<EngineCapacity> = {}): Bench {
@@ -85,6 +86,26 @@ describe("the context of a call that has ended", () => {
     expect(retained(plain)).toEqual([]);
   });
 
+  it("gives way to that of a later call of its thread", () => {
+    const bench = retaining();
+    ends(bench, "long", 30, { program: "p" });
+    ends(bench, "other", 20, { program: "q" });
+    ends(bench, "short", 10, { program: "p" });
+    expect(retained(bench)).toEqual(["short engine", "other engine"]);
+  });
+
+  it("is of use to a call that is as long as it, to the block", () => {
+    for (const [promptTokens, context] of [
+      [20, "t/a"],
+      [19, undefined],
+    ] as const) {
+      const bench = retaining();
+      ends(bench, "a", 30, { program: "p" });
+      bench.arrive("b", { program: "p", promptTokens });
+      expect(continues(bench.plan().e)).toEqual([context]);
+    }
+  });
+
   it("goes when its program ends, and with its engine", () => {
     const bench = retaining();
     ends(bench, "a", 30, { program: "p" });
@@ -92,6 +113,7 @@ describe("the context of a call that has ended", () => {
     bench.end("p");
     expect(shown(bench.plan().e?.retained)).toEqual(["b engine"]);
     bench.lose("e", "silence");
+    expect(stateOf(bench.scheduler).table.get("t/q" as never)?.retained).toEqual([]);
     bench.join("e", { retains: true, kvBlocks: 10 }, "i2");
     bench.arrive("c", { program: "q", promptTokens: 40 });
     expect(continues(bench.plan().e)).toEqual([undefined]);

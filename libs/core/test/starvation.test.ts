@@ -69,6 +69,21 @@ describe("a call that starves", () => {
     expect(levelOfLow(bench)).toBe(0);
   });
 
+  it("is looked at when the pass comes, although it was due when it was demoted", () => {
+    const bench = new Bench({ beta: 2, betaFloorMs: 1 });
+    bench.join("e", { batchCallsMax: 1 });
+    bench.arrive("past", { program: "p" });
+    bench.run();
+    bench.report("e", { finished: { past: { serviceMs: 5, waitingMs: 35 } } });
+    bench.arrive("low", { program: "p" });
+    bench.run();
+    // W = 35, T = 5 + 10: due. Before the pass comes it has run on: T = 5 + 15.
+    bench.report("e", { calls: { low: 10 } });
+    bench.report("e", { calls: { low: 15 } });
+    bench.plan();
+    expect([levelOfLow(bench), bench.scheduler.totals.promotions]).toEqual([1, 0]);
+  });
+
   it("is never promoted where β is infinite or the policy has no levels", () => {
     for (const over of [{ beta: Number.POSITIVE_INFINITY }, { policy: policies.fcfs }]) {
       const bench = waiting(over);
@@ -90,6 +105,39 @@ describe("a call that starves", () => {
     bench.report("e", { calls: { low: 12 } });
     bench.arrive("top");
     bench.pass(23);
+    expect(levelOfLow(bench)).toBe(1);
+    bench.pass(1);
+    expect(levelOfLow(bench)).toBe(0);
+  });
+
+  it("asks for a plan when it may run now", () => {
+    const bench = new Bench({ beta: 2, betaFloorMs: 1 });
+    bench.join("e", { batchCallsMax: 1 });
+    for (const name of ["past", "other"]) bench.arrive(name, { program: name });
+    bench.run();
+    bench.report("e", { finished: { past: { serviceMs: 10 } } });
+    bench.run();
+    bench.report("e", { finished: { other: { serviceMs: 20 } } });
+    // Both in Q2: the one whose program had more service came first.
+    bench.arrive("runs", { program: "other" });
+    bench.arrive("low", { program: "past" });
+    bench.run();
+    bench.report("e", { calls: { runs: 1 } });
+    bench.plan();
+    expect(only(bench.pass(20), "wakeAt")).toContainEqual({ kind: "wakeAt", at: 20 });
+    expect(names(bench.plan().e?.run)).toEqual(["low"]);
+  });
+
+  it("counts what it was served in earlier attempts", () => {
+    const bench = waiting();
+    bench.report("e", { finished: { top: { serviceMs: 5 } } });
+    bench.run();
+    bench.at = 6;
+    bench.report("e", { calls: { low: 6 } });
+    bench.lose("e", "silence");
+    bench.marker("low", 2, 7);
+    // T = 10 + 6: due when it has waited 32, at 38.
+    bench.pass(31);
     expect(levelOfLow(bench)).toBe(1);
     bench.pass(1);
     expect(levelOfLow(bench)).toBe(0);

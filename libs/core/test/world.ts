@@ -18,9 +18,20 @@ interface Stored {
   seq: number;
   program: string;
   arrivedAt: number;
+  deadlineAt: number;
   tokens: number;
   thread?: string;
   parents: readonly string[];
+}
+
+/** A call as a publisher makes it; `need` is the service after which it ends. */
+export interface NewCall {
+  need: number;
+  tokens: number;
+  /** Without it the call has all the time of the world. */
+  lifetimeMs?: number;
+  thread?: string;
+  parents?: readonly string[];
 }
 
 export type WorldRecord =
@@ -177,20 +188,13 @@ export class World {
   // ── actions ────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** @returns the id of the new call. */
-  arrive(
-    program: string,
-    {
-      need,
-      tokens,
-      thread,
-      parents = [],
-    }: { need: number; tokens: number; thread?: string; parents?: readonly string[] },
-  ): string {
+  arrive(program: string, { need, tokens, lifetimeMs = 1e9, thread, parents = [] }: NewCall): string {
     const id = `t/c${++this.callSeq}`;
     this.needs.set(id, { need, tokens, arrivedAt: this.at });
     this.programs.set(id, program);
     const branch = thread === undefined ? {} : { thread };
-    const stored = { seq: this.callSeq, program, arrivedAt: this.at, tokens, parents, ...branch };
+    const deadlineAt = this.at + lifetimeMs;
+    const stored = { seq: this.callSeq, program, arrivedAt: this.at, deadlineAt, tokens, parents, ...branch };
     this.calls.set(id, stored);
     this.read(id, stored);
     return id;
@@ -202,14 +206,14 @@ export class World {
     if (id !== undefined && stored !== undefined) this.read(id, stored);
   }
 
-  private read(id: string, { seq, program, arrivedAt, tokens, thread, parents }: Stored): void {
+  private read(id: string, { seq, program, arrivedAt, deadlineAt, tokens, thread, parents }: Stored): void {
     const record = this.records.get(id);
     const call = {
       id: callId(id),
       seq,
       program: programId(program),
       arrivedAt,
-      deadlineAt: arrivedAt + 1e9,
+      deadlineAt,
       promptTokens: tokens,
       parents: parents.map(callId),
       ...(thread === undefined ? {} : { thread }),

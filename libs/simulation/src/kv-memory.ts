@@ -47,8 +47,10 @@ export class KvMemory {
   begin(call: SimCall): number {
     call.begun = true;
     call.place = "engine";
-    const { found, loaded } = this.cacheFor(call)?.begin(call) ?? NOTHING;
+    const cache = this.cacheFor(call);
+    const found = cache?.find(call) ?? 0;
     this.keepPromise(call);
+    const loaded = cache?.load(call) ?? 0;
     this.resize(call);
     if (!call.wasBegun) {
       call.wasBegun = true;
@@ -76,7 +78,7 @@ export class KvMemory {
     this.resizeTo(call, 0);
     // Nobody can go on from a block that is not full.
     this.setOutside(call, 0);
-    call.retainedBlocks = blocksOf(call);
+    call.retainedBlocks = Math.min(blocksOf(call), this.kvBlocks);
     this.retainedBlocks += call.retainedBlocks;
   }
 
@@ -149,7 +151,8 @@ export class KvMemory {
   blocksAfter(batch: readonly SimCall[], steps: number): number {
     let blocks = this.residentBlocks + this.retainedBlocks;
     for (const call of batch) {
-      const computed = call.computed + (call.slice > 0 ? call.slice : steps);
+      // One whose turn to compute its prompt has not come does not grow.
+      const computed = call.computed + (call.slice > 0 || call.prefills ? call.slice : steps);
       blocks += Math.min(Math.ceil(computed / BLOCK_TOKENS), this.kvBlocks) - call.blocks;
     }
     return blocks;
@@ -191,7 +194,7 @@ export class KvMemory {
     if (blocks !== call.blocks) this.resizeTo(call, blocks);
     if (!this.cache) return;
     // In the tree are full blocks only: the last one is the call's own. What cannot be cached is all its own.
-    const outside = call.leaf ? 1 : blocks;
+    const outside = call.leaf ? Math.min(1, call.computed % BLOCK_TOKENS) : blocks;
     if (outside !== call.privateBlocks) this.setOutside(call, outside);
   }
 
@@ -218,8 +221,6 @@ export class KvMemory {
     this.cache?.host?.resize(Math.max(0, this.hostBlocks - this.swappedBlocks));
   }
 }
-
-const NOTHING = { found: 0, loaded: 0 } as const;
 
 function blocksOf(call: SimCall): number {
   return Math.ceil(call.computed / BLOCK_TOKENS);

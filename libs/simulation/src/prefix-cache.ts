@@ -74,19 +74,21 @@ export class PrefixCache {
     return this.present + this.outside;
   }
 
-  /**
-   * Pins the call's context and takes over what of it is there. One token at least is left to compute.
-   *
-   * @returns tokens found on the engine, and tokens that are loaded from the host tier.
-   */
-  begin(call: SimCall): { found: number; loaded: number } {
+  /** Pins the call's context and takes over what of it is on the engine. One token at least is left to compute. @returns tokens */
+  find(call: SimCall): number {
+    call.computed = Math.min(this.attach(call), this.blocksWanted(call)) * this.options.blockTokens;
+    return call.computed;
+  }
+
+  /** Takes over what of it the host tier has, behind that. @returns tokens */
+  load(call: SimCall): number {
+    if (!this.host) return 0;
     const { blockTokens } = this.options;
-    const blocksMax = Math.floor((call.promptTokens + call.generated - 1) / blockTokens);
-    const found = Math.min(this.attach(call), blocksMax);
-    const upTo = this.host ? this.host.find(call.path, found, blocksMax) : found;
-    call.computed = upTo * blockTokens;
+    const from = call.computed / blockTokens;
+    const loaded = (this.host.find(call.path, from, this.blocksWanted(call)) - from) * blockTokens;
+    call.computed += loaded;
     this.advance(call);
-    return { found: found * blockTokens, loaded: (upTo - found) * blockTokens };
+    return loaded;
   }
 
   /** The call's context comes back from host memory: `computed` tokens of it, whatever of them is still here. */
@@ -132,6 +134,11 @@ export class PrefixCache {
   /** Its calls will not be asked for again. What is cached of them stays until it is evicted. */
   forget(program: SimProgram): void {
     this.programs.delete(program);
+  }
+
+  /** Whole blocks before the token that must be computed. */
+  private blocksWanted(call: SimCall): number {
+    return Math.floor((call.contextTokens - 1) / this.options.blockTokens);
   }
 
   /** Pins the context and lists the nodes to be filled. @returns how many of its blocks are here, from the start. */

@@ -17,7 +17,7 @@ function single(blocks: number, index = 0, shared = 0): SimProgram {
 
 function use(cache: PrefixCache, of: SimProgram, index = 0): { found: number; loaded: number } {
   const one = new SimCall(of, index, 0);
-  const got = cache.begin(one);
+  const got = { found: cache.find(one), loaded: cache.load(one) };
   one.computed = one.promptTokens + one.decodeTokens - 1;
   cache.advance(one);
   cache.release(one);
@@ -27,7 +27,7 @@ function use(cache: PrefixCache, of: SimProgram, index = 0): { found: number; lo
 /** Looks, and leaves at once; the path is used last from then on. */
 function foundBlocks(cache: PrefixCache, of: SimProgram, index = 0): number {
   const one = new SimCall(of, index, 0);
-  const { found } = cache.begin(one);
+  const found = cache.find(one);
   cache.release(one);
   return found / BLOCK;
 }
@@ -66,10 +66,10 @@ describe("the prefix cache", () => {
     const siblings = [call(64, 40), call(64, 40, { samePromptAs: 0 }), call(64, 40, { samePromptAs: 0 })];
     const of = new SimProgram(0, program(0, siblings));
     const [first, second] = [new SimCall(of, 0, 0), new SimCall(of, 1, 0)];
-    expect(cache.begin(first).found).toBe(0);
+    expect(cache.find(first)).toBe(0);
     first.computed = 40;
     cache.advance(first);
-    expect(cache.begin(second).found).toBe(32);
+    expect(cache.find(second)).toBe(32);
     // Both compute the rest; it lies there once.
     for (const one of [first, second]) {
       one.computed = 64;
@@ -121,7 +121,7 @@ describe("the prefix cache", () => {
   it("never evicts what is in use, and says so when nothing else is left", () => {
     const cache = cacheOf(8);
     const [one, other] = [new SimCall(single(6), 0, 0), new SimCall(single(6, 1), 0, 0)];
-    for (const running of [one, other]) cache.begin(running);
+    for (const running of [one, other]) cache.find(running);
     one.computed = 96;
     cache.advance(one);
     other.computed = 32;
@@ -143,7 +143,7 @@ describe("the prefix cache", () => {
     const cache = cacheOf(100, { eviction: "at-once" });
     const [a, b] = [single(3, 0, 5), single(2, 1, 5)];
     const first = new SimCall(a, 0, 0);
-    cache.begin(first);
+    cache.find(first);
     first.computed = 8 * BLOCK;
     cache.advance(first);
     expect(use(cache, b).found).toBe(5 * BLOCK);

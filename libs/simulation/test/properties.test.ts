@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import { type CallSpec, type ProgramSpec, type System, simulate, systems } from "../src/index.ts";
 import { plain, program } from "./lab.ts";
 
-const RUNS = 150;
+const RUNS = 200;
 
 const callSpec = (index: number): fc.Arbitrary<CallSpec> =>
   fc

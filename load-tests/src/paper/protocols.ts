@@ -16,7 +16,7 @@ export const P99_PROGRAMS_MIN = 1_000;
 /** A point below this is unstable: what did not end is the long programs, which hold the work. */
 export const WORK_SHARE_MIN = 0.99;
 /** Seeds of a point, at least: what its confidence interval is made of. */
-export const SEEDS_MIN = 3;
+export const SEEDS_MIN = 5;
 /** At most: a rate so low that a run has few programs must not run for ever. */
 export const SEEDS_MAX = 40;
 

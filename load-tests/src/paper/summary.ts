@@ -54,7 +54,7 @@ export interface RunResult {
   promotions: number;
   demotions: number;
   preemptions: number;
-  /** Calls that ended in the run, measured or not: for rates per call. */
+  /** Calls of the programs that arrived in the run, measured or not, played to their end or not: for rates per call. */
   calls: number;
   callsInEngineMean: number;
   waitingCallsMean: number;

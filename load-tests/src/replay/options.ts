@@ -1,9 +1,8 @@
 /** The command line of `npm run replay`. */
 import { parseArgs } from "node:util";
 import { isPresetName, type PresetName, presets } from "@autellix/engines/cost";
-import { ENGINES_MAX } from "@autellix/simulation";
+import { ENGINES_MAX, isSystemName, type SystemName, systems } from "@autellix/simulation";
 import { number, UsageError } from "../options.ts";
-import { isPlayable, playableNames } from "../simulate/systems.ts";
 
 const DEFAULT_PRESET: PresetName = "a100-8b";
 
@@ -12,7 +11,7 @@ export const HELP = `npm run replay -- LOG [options]: feeds what a scheduler rec
   LOG             a file of npm start -- --input-log (inputs.<pool>.<epoch>.jsonl)
   --commands      print every input with its commands
   --policy A,B    instead: what these policies would do to the recorded traffic, simulated on the recorded engines
-                  (${playableNames.join(", ")})
+                  (${Object.keys(systems).join(", ")})
   --preset NAME   how fast those engines are: ${Object.keys(presets).join(", ")} (default ${DEFAULT_PRESET})
   --engines N     so many of them (default: as recorded)
   --open-loop     calls come at their recorded times, whatever became of those before; without it a call comes
@@ -25,7 +24,7 @@ export interface ReplayOptions {
   log: string;
   printsCommands: boolean;
   /** To be simulated; none: the log is replayed. */
-  policies: readonly string[];
+  policies: readonly SystemName[];
   preset: PresetName;
   engines: number | undefined;
   isOpenLoop: boolean;
@@ -53,10 +52,12 @@ export function parseReplayOptions(args: readonly string[]): ReplayOptions | und
   };
 }
 
-function policiesOf(list: string): string[] {
-  const names = list.split(",").map((name) => name.trim());
-  const bad = names.find((name) => !isPlayable(name));
-  if (bad !== undefined) throw notOne("policy", bad, playableNames);
+function policiesOf(list: string): SystemName[] {
+  const names = list.split(",").map((text) => {
+    const name = text.trim();
+    if (!isSystemName(name)) throw notOne("policy", name, Object.keys(systems));
+    return name;
+  });
   return [...new Set(names)];
 }
 

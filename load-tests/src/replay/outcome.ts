@@ -1,9 +1,8 @@
 /** What other policies would do to the traffic of an input log. */
-import { type BalancerName, type EngineCapacity, type Input, isBalancerName } from "@autellix/core";
+import { type BalancerName, balancers, type EngineCapacity, type Input, isBalancerName } from "@autellix/core";
 import { type EnginePreset, presets } from "@autellix/engines/cost";
 import { readInputLog } from "@autellix/protocol/input-log";
-import { type ProgramSpec, programsOfTrace, RecordedCalls, simulate, traceOf } from "@autellix/simulation";
-import { systemFor } from "../simulate/systems.ts";
+import { type ProgramSpec, programsOfTrace, RecordedCalls, simulate, systems, traceOf } from "@autellix/simulation";
 import { type Played, simulationText } from "../simulate/table.ts";
 import type { ReplayOptions } from "./options.ts";
 
@@ -48,7 +47,8 @@ export function outcomeText(recording: Recording, options: ReplayOptions): strin
   const engines = options.engines ?? recording.engines;
   const preset = recordedEngine(presets[options.preset], capacity);
   const played = options.policies.map((policy): Played => {
-    const system = systemFor(policy, balancer);
+    const known = systems[policy];
+    const system = balancer === undefined ? known : { ...known, balancer: balancers[balancer] };
     return { policy, result: simulate({ programs, engines, preset, system }) };
   });
   const engine = `${engines} × ${options.preset} with batches of ${preset.batchCallsMax} calls`;

@@ -1,0 +1,130 @@
+import { formatInputLog, InputLogError } from "@autellix/protocol/input-log";
+import { describe, expect, test } from "vitest";
+import { parseReplayOptions, type ReplayOptions } from "../src/replay/options.ts";
+import { outcomeText, readRecording } from "../src/replay/outcome.ts";
+
+const header = {
+  log: "autellix-inputs",
+  version: 1,
+  pool: "sim",
+  epoch: 7,
+  config: {
+    policy: "plas",
+    balancer: "round-robin",
+    ladder: { first: 1_000, levels: 7, factor: 2 },
+    binding: "arrival",
+    misfit: "stop",
+    windowSteps: 8,
+    reserveCallsMax: 2,
+    beta: 8,
+    betaFloorMs: 1_000,
+    attemptsCrashedMax: 3,
+    programIdleMaxMs: 1,
+    cancelMemoryMs: 1,
+    cancelMemoryMax: 1,
+    planResendMs: 1,
+  },
+};
+const capacity = {
+  batchCallsMax: 2,
+  residentCallsMax: 8,
+  heldCallsMax: 64,
+  kvBlocks: 1_000,
+  blockTokens: 16,
+  preemption: "recompute",
+};
+const joined = (engine: string) => ({ kind: "engineJoined", at: 1, engine, incarnation: "i", capacity });
+const arrived = (id: string, program: string, at: number) => ({
+  kind: "callArrived",
+  at,
+  call: { id, seq: at, program, arrivedAt: at, deadlineAt: 1e9, promptTokens: 30 },
+});
+const ended = (call: string, at: number, completionTokens: number) => ({
+  kind: "reported",
+  at,
+  report: {
+    engine: "e1",
+    incarnation: "i",
+    number: at,
+    planNumber: 1,
+    calls: [],
+    finished: [
+      { call, attempt: 1, status: "completed", found: false, contextTokens: 40 + completionTokens, completionTokens },
+    ],
+    fenced: [],
+  },
+});
+
+/** Two chains side by side; what the core made of them does not matter here. */
+const inputs = [
+  joined("e1"),
+  joined("e2"),
+  arrived("t/a1", "t/a", 10),
+  arrived("t/b1", "t/b", 20),
+  ended("t/a1", 500, 50),
+  ended("t/b1", 600, 10),
+  arrived("t/a2", "t/a", 700),
+  ended("t/a2", 900, 20),
+  arrived("t/b2", "t/b", 1_000),
+];
+
+async function* linesOf(all: readonly object[]) {
+  yield formatInputLog(header);
+  for (const input of all) yield formatInputLog({ input, commands: [] });
+}
+
+function optionsOf(...args: string[]): ReplayOptions {
+  const options = parseReplayOptions(["in.jsonl", ...args]);
+  if (!options) throw new Error("help");
+  return options;
+}
+
+describe("the traffic of a log", () => {
+  test("is its ended calls, on the engines that there were", async () => {
+    const recording = await readRecording(linesOf(inputs), false);
+    expect(recording).toMatchObject({ engines: 2, capacity, balancer: "round-robin" });
+    expect(recording.text).toBe("3 calls of 2 programs, without 1 that had not ended when the log did");
+    expect(recording.programs.map(({ arrivesAtMs, calls }) => [arrivesAtMs, calls.length])).toEqual([
+      [0, 2],
+      [10, 1],
+    ]);
+    expect(recording.programs[0]?.calls).toMatchObject([
+      { parents: [], gapMs: 0, newPromptTokens: 40, decodeTokens: 50 },
+      { parents: [0], gapMs: 200, decodeTokens: 20 },
+    ]);
+  });
+
+  test("comes at its recorded times in the open loop", async () => {
+    const { programs } = await readRecording(linesOf(inputs), true);
+    expect(programs[0]?.calls).toMatchObject([
+      { parents: [], gapMs: 0 },
+      { parents: [], gapMs: 690 },
+    ]);
+  });
+
+  test("is read up to a line that is none", async () => {
+    await expect(readRecording(linesOf([...inputs, { kind: "planDue" }, joined("e3")]), false)).rejects.toThrow(
+      InputLogError,
+    );
+  });
+});
+
+describe("the outcome under other policies", () => {
+  test("is a row for each, on the recorded engines with the speed of the preset", async () => {
+    const recording = await readRecording(linesOf(inputs), false);
+    const text = outcomeText(recording, optionsOf("--policy", "fcfs,plas,srpt"));
+    expect(text).toContain("on 2 × a100-8b with batches of 2 calls");
+    for (const policy of ["fcfs", "plas", "srpt"]) expect(text).toMatch(new RegExp(`^${policy} +2 `, "m"));
+    expect(outcomeText(recording, optionsOf("--policy", "plas", "--engines", "3"))).toContain("on 3 × a100-8b");
+  });
+
+  test("is slower on a slower preset", async () => {
+    const recording = await readRecording(linesOf(inputs), false);
+    const meanOf = (preset: string) => {
+      const text = outcomeText(recording, optionsOf("--policy", "plas", "--preset", preset));
+      return Number(/^plas +2 +([\d.]+)/m.exec(text)?.[1]);
+    };
+    expect(meanOf("a100-8b")).toBeGreaterThan(0);
+    expect(meanOf("a100x4-70b")).toBeGreaterThan(meanOf("a100-8b"));
+  });
+});
