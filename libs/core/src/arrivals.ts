@@ -118,7 +118,7 @@ function adopt(
 
 export function programStarted(state: State, { at, program, restored }: Of<"programStarted">): void {
   if (restored) {
-    state.table.restore(restored);
+    state.table.restore(restored, state.config.policy.measures);
     return;
   }
   const isNew = !state.table.get(program);

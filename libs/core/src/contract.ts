@@ -183,8 +183,10 @@ export interface SavedEntry {
   /** Sums over ended calls. */
   serviceMs: Millis;
   waitingMs: Millis;
-  /** What the policy ranks by: time or tokens. */
+  /** What the policy ranks by. */
   attained: number;
+  /** In which unit; absent: time. */
+  measures?: "tokens";
   /** The longest chain of service, and of waiting, that its ended calls make (starvation ratio). */
   pathServiceMs: Millis;
   pathWaitingMs: Millis;

@@ -206,7 +206,11 @@ export class Scheduler {
     if (!entry) return undefined;
     let running = 0;
     for (const call of entry.threads()) if (call.engine?.run.includes(call)) running++;
-    return { ...saved(entry), waitingCalls: entry.threadCount - running, runningCalls: running };
+    return {
+      ...saved(entry, this.state.config.policy.measures),
+      waitingCalls: entry.threadCount - running,
+      runningCalls: running,
+    };
   }
 
   /** The program's active calls, youngest first (process table, paper §2). */

@@ -262,6 +262,6 @@ export class State {
   }
 
   save(entry: ProgramEntry): void {
-    if (!entry.alone) this.emit({ kind: "saveEntry", entry: saved(entry) });
+    if (!entry.alone) this.emit({ kind: "saveEntry", entry: saved(entry, this.config.policy.measures) });
   }
 }

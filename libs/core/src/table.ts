@@ -137,11 +137,14 @@ export class ProcessTable {
     return known;
   }
 
-  restore(saved: SavedEntry): void {
+  /** @param measures the policy's unit: what was attained in another one is worth nothing, so its service stands for it, or 0 tokens. */
+  restore(saved: SavedEntry, measures: Policy["measures"]): void {
     const entry = new ProgramEntry(saved.program, saved.arrivedAt, false);
-    const { serviceMs, waitingMs, attained, pathServiceMs, pathWaitingMs, endedCalls, endedAt, pin } = saved;
+    const { serviceMs, waitingMs, pathServiceMs, pathWaitingMs, endedCalls, endedAt, pin } = saved;
     const { lastArrivalAt, lastCompletionAt } = saved;
-    Object.assign(entry, { serviceMs, waitingMs, attained, pathServiceMs, pathWaitingMs, endedCalls, endedAt, pin });
+    const isSameUnit = (saved.measures ?? "time") === measures;
+    entry.attained = isSameUnit ? saved.attained : measures === "time" ? serviceMs : 0;
+    Object.assign(entry, { serviceMs, waitingMs, pathServiceMs, pathWaitingMs, endedCalls, endedAt, pin });
     Object.assign(entry, { lastArrivalAt, lastCompletionAt });
     entry.engines = [...saved.engines];
     entry.ended = new Map(saved.charged.map((id) => [id, undefined]));
@@ -208,13 +211,14 @@ function remember(entry: ProgramEntry, call: CallId, path: number): void {
   }
 }
 
-export function saved(entry: ProgramEntry): SavedEntry {
+export function saved(entry: ProgramEntry, measures: Policy["measures"]): SavedEntry {
   // Always in this order, whatever the entry was restored from (S6).
   return {
     program: entry.id,
     serviceMs: entry.serviceMs,
     waitingMs: entry.waitingMs,
     attained: entry.attained,
+    ...(measures === "tokens" ? { measures } : {}),
     pathServiceMs: entry.pathServiceMs,
     pathWaitingMs: entry.pathWaitingMs,
     endedCalls: entry.endedCalls,

@@ -2,14 +2,15 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Call } from "../src/call.ts";
 import { Deadlines } from "../src/deadlines.ts";
+import type { CallId } from "../src/index.ts";
 
 /** What the deadlines look at. */
 function call(deadlineAt: number, id = String(deadlineAt)): Call {
   return { id, deadlineAt, deadlineBucket: undefined, deadlinePlace: 0 } as unknown as Call;
 }
 
-function popAll(deadlines: Deadlines, at: number): string[] {
-  const out: string[] = [];
+function popAll(deadlines: Deadlines, at: number): CallId[] {
+  const out: CallId[] = [];
   for (let due = deadlines.popDue(at); due; due = deadlines.popDue(at)) out.push(due.id);
   return out;
 }

@@ -40,7 +40,7 @@ const promotion: readonly Mutant[] = [
     bug: "who was served meanwhile is not looked at again, and starves",
     file: "starvation.ts",
     find: "if (dueAt > at) state.awaitPromotionAt(dueAt, call);",
-    replace: "if (dueAt > at) continue;",
+    replace: "if (dueAt > at) return;",
     caughtBy: { [ANY_WORLD]: /^S10: .* has waited/ },
   },
   {

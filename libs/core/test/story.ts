@@ -7,6 +7,7 @@
 
 import type { Call } from "../src/call.ts";
 import {
+  type CallId,
   type Command,
   type CoreConfig,
   callId,
@@ -18,13 +19,13 @@ import {
   type Input,
   type LossCause,
   type Millis,
-  type PlannedCall,
   programId,
   type SavedEntry,
   Scheduler,
 } from "../src/index.ts";
 import { stateOf } from "./checkers.ts";
 import { capacity as smallEngine } from "./config.ts";
+import { Scribe } from "./scribe.ts";
 
 /** One call of a story: `needs` steps of service. */
 export interface Node {
@@ -50,18 +51,14 @@ interface PlayedEngine {
   capacity: EngineCapacity;
   plan: EnginePlan | undefined;
   reports: number;
-  shown: string;
 }
 
 const WINDOWS_MAX = 10_000;
 
 export class Story {
   readonly scheduler: Scheduler;
-  at: Millis = 0;
-  /** The calls of each window's batches. */
-  readonly batches: string[] = [];
   private readonly config: CoreConfig;
-  private readonly lines: string[] = [];
+  private readonly scribe: Scribe;
   private readonly engines = new Map<string, PlayedEngine>();
   /** Arrived and not ended. */
   private readonly active = new Map<string, Played>();
@@ -69,45 +66,51 @@ export class Story {
   private readonly steps = new Map<string, number>();
   private seq = 0;
   private markers = 0;
-  private quiet = false;
-  /** The batch of the last line, when that says nothing but who was served. */
-  private lastServed: { batch: string; from: Millis } | undefined;
 
   constructor(config: CoreConfig) {
     this.config = config;
     this.scheduler = new Scheduler(config);
+    this.scribe = new Scribe(this.scheduler, config);
     this.feed({ kind: "leaderStarted", at: 0 });
   }
 
+  get at(): Millis {
+    return this.scribe.at;
+  }
+
+  /** The calls of each window's batches. */
+  get batches(): readonly string[] {
+    return this.scribe.batches;
+  }
+
   text(): string {
-    return `${this.lines.join("\n")}\n`;
+    return this.scribe.text();
   }
 
   say(line: string): void {
-    this.lines.push(line);
-    this.lastServed = undefined;
+    this.scribe.say(line);
   }
 
   /** Whatever happens inside leaves no line. */
   quietly(play: () => void): void {
-    this.quiet = true;
+    this.scribe.quiet = true;
     play();
-    this.quiet = false;
+    this.scribe.quiet = false;
   }
 
   // ── what happens ───────────────────────────────────────────────────────────────────────────────────────────
 
   join(id: string, over: Partial<EngineCapacity> = {}, incarnation = `${id}.1`): void {
     const capacity = { ...smallEngine, ...over };
-    this.engines.set(id, { id, incarnation, capacity, plan: undefined, reports: 0, shown: "" });
+    this.engines.set(id, { id, incarnation, capacity, plan: undefined, reports: 0 });
     const room = Object.entries(over).map(([name, value]) => `${name} ${value}`);
-    this.note("joins", [id, ...room].join(", "));
+    this.scribe.note("joins", [id, ...room].join(", "));
     this.feed({ kind: "engineJoined", at: this.at, engine: engineId(id), incarnation, capacity });
   }
 
   lose(id: string, cause: LossCause): void {
     this.engines.delete(id);
-    this.note("lost", `${id} (${cause})`);
+    this.scribe.note("lost", `${id} (${cause})`);
     this.feed({ kind: "engineLost", at: this.at, engine: engineId(id), cause });
   }
 
@@ -130,7 +133,7 @@ export class Story {
       charged: [],
       ...over,
     };
-    this.note("known", `${program}: attained ${attained}`);
+    this.scribe.note("known", `${program}: attained ${attained}`);
     this.feed({ kind: "programStarted", at: this.at, program: restored.program, restored });
   }
 
@@ -177,11 +180,14 @@ export class Story {
     });
     const core = this.call(call);
     const where = core?.engine ? ` of ${core.engine.id}` : ", no engine yet";
-    this.note("arrives", core ? `${call} of ${program}, inherits ${core.inherited}: Q${core.level + 1}${where}` : call);
+    this.scribe.note(
+      "arrives",
+      core ? `${call} of ${program}, inherits ${core.inherited}: Q${core.level + 1}${where}` : call,
+    );
   }
 
   wait(ms: Millis): void {
-    this.at += ms;
+    this.scribe.at += ms;
     this.feed({ kind: "timePassed", at: this.at });
   }
 
@@ -227,12 +233,12 @@ export class Story {
     const { serviceMs, waitingMs, attained, pathServiceMs, pathWaitingMs, endedCalls, pin } = entry;
     const sums = `service ${serviceMs}, waiting ${waitingMs}, attained ${attained}`;
     const paths = `longest chain of service ${pathServiceMs}, of waiting ${pathWaitingMs}`;
-    this.note("table", `${program}: ${sums}, ${paths}, ended calls ${endedCalls}, pin ${pin ?? "none"}`);
+    this.scribe.note("table", `${program}: ${sums}, ${paths}, ended calls ${endedCalls}, pin ${pin ?? "none"}`);
   }
 
   showLadder(): void {
     const levels = this.scheduler.ladder.map(({ lo, hi, quantum }) => `[${lo}, ${hi}) quantum ${quantum}`);
-    this.note("ladder", levels.join(" · ").replaceAll("Infinity", "∞"));
+    this.scribe.note("ladder", levels.join(" · ").replaceAll("Infinity", "∞"));
   }
 
   // ── inside ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -263,7 +269,7 @@ export class Story {
     const served = new Map<string, string>();
     const finished = new Map<string, FinishedCall[]>([...this.engines.keys()].map((id) => [id, []]));
     for (let step = 0; step < this.config.windowSteps; step++) {
-      this.at++;
+      this.scribe.at++;
       for (const engine of this.engines.values()) {
         for (const call of this.batchOf(engine)) {
           call.served++;
@@ -273,7 +279,7 @@ export class Story {
         }
       }
     }
-    this.noteServed(served);
+    this.scribe.served(served);
     return [...this.engines.values()].map((engine) => this.report(engine, finished.get(engine.id) ?? []));
   }
 
@@ -315,8 +321,17 @@ export class Story {
   feed(input: Input): void {
     const levels = new Map([...stateOf(this.scheduler).calls.values()].map((call) => [call, call.level]));
     const commands = this.apply(input);
-    for (const [call, before] of levels) this.noteMove(call, before);
-    for (const command of commands) this.noteCommand(command);
+    for (const [call, before] of levels) this.scribe.moved(call, before);
+    for (const command of commands) {
+      this.scribe.command(command);
+      if (command.kind === "writeMarker") this.storeMarker(command);
+    }
+  }
+
+  private storeMarker({ call, attempt }: { call: CallId; attempt: number }): void {
+    const played = this.active.get(call);
+    if (played) played.servedNow = 0;
+    this.feed({ kind: "markerWritten", at: this.at, call, attempt, fence: ++this.markers });
   }
 
   private apply(input: Input): Command[] {
@@ -332,83 +347,9 @@ export class Story {
   private call(id: string): Call | undefined {
     return stateOf(this.scheduler).calls.get(callId(id));
   }
-
-  private noteMove(call: Call, before: number): void {
-    if (call.level === before || !call.list) return;
-    const [from, to] = [`Q${before + 1}`, `Q${call.level + 1}`];
-    if (call.level > before) this.note("demoted", `${call.id} from ${from} to the tail of ${to}`);
-    else {
-      const thread = this.scheduler.threads(call.program.id, this.at).find((other) => other.call === call.id);
-      const own = `its own waiting ${thread?.waitingMs}, service ${thread?.serviceMs}`;
-      this.note("promoted", `${call.id} from ${from} to the tail of ${to}: ${own}`);
-    }
-  }
-
-  private noteCommand(command: Command): void {
-    if (command.kind === "sendPlan") this.notePlan(command.plan);
-    else if (command.kind === "saveEntry") {
-      const { program, serviceMs, waitingMs, attained, charged } = command.entry;
-      const last = charged.at(-1);
-      if (last === undefined) return;
-      this.note("ended", `${last} · ${program}: service ${serviceMs}, waiting ${waitingMs}, attained ${attained}`);
-    } else if (command.kind === "writeMarker") {
-      const { call, attempt, cause } = command;
-      this.note("marker", `${call}, attempt ${attempt} (${cause})`);
-      const played = this.active.get(call);
-      if (played) played.servedNow = 0;
-      this.feed({ kind: "markerWritten", at: this.at, call, attempt, fence: ++this.markers });
-    }
-  }
-
-  private notePlan(plan: EnginePlan): void {
-    const engine = this.engines.get(plan.engine);
-    if (!engine) return;
-    const lists = [
-      `run ${listed(plan.run)}`,
-      ...(this.config.reserveCallsMax > 0 ? [`reserve ${listed(plan.reserve)}`] : []),
-      ...(plan.keep.length > 0 ? [`keep ${plan.keep.map(({ call, tier }) => `${call} (${tier})`).join(" ")}`] : []),
-      ...(plan.retained.length > 0
-        ? [`retained ${plan.retained.map(({ call, tier }) => `${call} (${tier})`).join(" ")}`]
-        : []),
-    ];
-    const shown = [...lists, ...this.queues(plan.engine)].join(" | ");
-    // The same again, because its agent had not shown that it has it.
-    if (shown === engine.shown) return;
-    engine.shown = shown;
-    this.note(`plan ${plan.engine}`, shown);
-  }
-
-  private queues(engine: string): string[] {
-    const queues = stateOf(this.scheduler).engines.get(engineId(engine))?.queues;
-    return (queues?.levels ?? []).flatMap((level, i) =>
-      level.size > 0 ? [`Q${i + 1}: ${[...level].map((call) => call.id).join(" ")}`] : [],
-    );
-  }
-
-  private noteServed(served: ReadonlyMap<string, string>): void {
-    if (served.size === 0) return;
-    const batch = [...served.keys()].join(" ");
-    this.batches.push(batch);
-    const from = this.lastServed?.batch === batch ? this.lastServed.from : this.at - this.config.windowSteps;
-    if (this.lastServed?.batch === batch && !this.quiet) this.lines.pop();
-    this.note("served", `${[...served.values()].join(", ")} (since ${from})`);
-    if (!this.quiet) this.lastServed = { batch, from };
-  }
-
-  private note(what: string, text: string): void {
-    if (this.quiet) return;
-    this.say(`${String(this.at).padStart(5)}  ${what.padEnd(9)} ${text}`);
-  }
 }
 
 function attemptOf({ plan }: PlayedEngine, call: string): number {
   const planned = plan ? [...plan.run, ...plan.reserve, ...plan.keep] : [];
   return planned.find((other) => other.call === call)?.attempt ?? 1;
-}
-
-function listed(planned: readonly PlannedCall[]): string {
-  return (
-    planned.map(({ call, dispatch }) => `${call}${dispatch?.continues ? `←${dispatch.continues}` : ""}`).join(" ") ||
-    "–"
-  );
 }

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { type Policy, policies, type SavedEntry } from "../src/index.ts";
 import { Bench, names, only } from "./bench.ts";
 
 /** A new leader that has not begun to act, with one engine. */
@@ -198,5 +199,28 @@ describe("a new leader", () => {
     second.report("e", { finished: { a: { serviceMs: 12, waitingMs: 3 } } });
     second.lead();
     expect(second.program("p")).toMatchObject({ serviceMs: 12, waitingMs: 3, attained: 12, endedCalls: 1 });
+  });
+
+  it("takes service for what was attained in another unit, and no tokens for what was attained in time", () => {
+    const past = (policy: Policy) => {
+      const bench = new Bench({ policy });
+      bench.join("e");
+      bench.arrive("a", { program: "p" });
+      bench.run();
+      const report = { a: { serviceMs: 12, waitingMs: 3, contextTokens: 500 } };
+      const [saved] = only(bench.report("e", { finished: report }), "saveEntry");
+      if (!saved) throw new Error("nothing was saved");
+      return saved.entry;
+    };
+    const attainedUnder = (policy: Policy, entry: SavedEntry) => {
+      const bench = new Bench({ policy }, { gathering: true });
+      bench.feed({ kind: "programStarted", at: 0, program: entry.program, restored: entry });
+      return bench.program("p")?.attained;
+    };
+    const [inTime, inTokens] = [past(policies.plas), past(policies["las-decay"])];
+    expect(attainedUnder(policies["las-decay"], inTokens)).toBe(500);
+    expect(attainedUnder(policies.atlas, inTime)).toBe(12);
+    expect(attainedUnder(policies.plas, inTokens)).toBe(12);
+    expect(attainedUnder(policies["las-decay"], inTime)).toBe(0);
   });
 });

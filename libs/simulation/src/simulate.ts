@@ -7,48 +7,20 @@
 import {
   type CallId,
   type Command,
+  type CoreConfig,
   type EngineId,
   type EngineReport,
   type Input,
   type Millis,
-  type Policy,
-  type ProgramId,
   Scheduler,
 } from "@autellix/core";
-import type { EnginePreset } from "@autellix/engines/cost";
 import { type AgentWorld, INCARNATION, VirtualAgent } from "./agent.ts";
-import { callIdOf, SimCall, SimProgram } from "./calls.ts";
+import type { SimCall, SimProgram } from "./calls.ts";
+import { Clients, type ClientWorld } from "./clients.ts";
 import { MinHeap } from "./heap.ts";
-import type { ProgramSpec } from "./program.ts";
-import {
-  type CallResult,
-  callResult,
-  engineResult,
-  type ProgramResult,
-  programResult,
-  type SimulationResult,
-} from "./results.ts";
-import { srptPolicy, workOf } from "./srpt.ts";
-import type { System } from "./systems.ts";
-
-export interface SimulationSpec {
-  /** In the order of `arrivesAtMs`. */
-  programs: readonly ProgramSpec[];
-  engines: number;
-  preset: EnginePreset;
-  system: System;
-  /**
-   * `window` (Algorithm 1, the default): an engine is planned when its window of N steps is over, or when it is idle.
-   * `arrival` (the live system): as soon as something changes, and the plan counts from the next step on.
-   */
-  plansOn?: "window" | "arrival";
-  /** The run is stopped at this time. */
-  untilMs?: number;
-  /** The run is stopped when all of these programs have ended: [from, to) by index. */
-  untilEnded?: { from: number; to: number };
-  /** Report each call, too. */
-  keepCalls?: boolean;
-}
+import { engineResult, type SimulationResult } from "./results.ts";
+import { checkSpec, type SimulationSpec } from "./simulation-spec.ts";
+import { srptPolicy } from "./srpt.ts";
 
 type Event =
   | { kind: "program"; index: number }
@@ -68,7 +40,6 @@ const LIMITS = {
 } as const;
 /** How often the core hears that time passes, whatever it asked for. */
 const TICK_MS = 1_000;
-export const ENGINES_MAX = 4_096;
 
 /**
  * Plays programs on engines under a system. Synchronous, and deterministic: the same specification gives the same
@@ -77,51 +48,32 @@ export const ENGINES_MAX = 4_096;
  * @throws RangeError for a specification that cannot be played.
  */
 export function simulate(spec: SimulationSpec): SimulationResult {
+  checkSpec(spec);
   return new Simulation(spec).run();
 }
 
-class Simulation implements AgentWorld {
+class Simulation implements AgentWorld, ClientWorld {
   private readonly spec: SimulationSpec;
   private readonly core: Scheduler;
+  private readonly clients: Clients;
   private readonly agents: VirtualAgent[] = [];
   private readonly agentsById = new Map<EngineId, VirtualAgent>();
   private readonly events = new MinHeap<Event>();
   /** Events that are neither ticks nor wakes: without any, nothing will happen any more. */
   private foreseen = 0;
   private now: Millis = 0;
-  private readonly calls = new Map<CallId, SimCall>();
-  private readonly programs = new Map<ProgramId, SimProgram>();
-  private readonly results: ProgramResult[] = [];
-  private readonly callResults: CallResult[] = [];
-  private programsLeft: number;
-  private awaitedLeft = Number.POSITIVE_INFINITY;
   /** Programs that have ended, until the core has heard of their last calls' ends. */
   private endedPrograms: SimProgram[] = [];
   private planAsked = false;
   private wakeAt: Millis = Number.POSITIVE_INFINITY;
-  private seq = 0;
-  private offeredTokens = 0;
-  private completedTokens = 0;
   /** Σ over calls of the time in the system so far. */
-  private callsArea = 0;
+  private callsMs = 0;
 
   constructor(spec: SimulationSpec) {
-    check(spec);
     this.spec = spec;
+    this.clients = new Clients(spec, this);
+    this.core = new Scheduler(configOf(spec, this.clients));
     const { system, preset, engines, plansOn = "window" } = spec;
-    this.programsLeft = spec.programs.length;
-    if (spec.untilEnded) this.awaitedLeft = spec.untilEnded.to - spec.untilEnded.from;
-    this.core = new Scheduler({
-      ...LIMITS,
-      policy: this.policy(system.policy),
-      ladder: system.ladder,
-      balancer: system.balancer,
-      windowSteps: system.windowSteps,
-      reserveCallsMax: system.reserveCallsMax,
-      ...(system.beta === undefined ? {} : { beta: system.beta }),
-      ...(system.binding === undefined ? {} : { binding: system.binding }),
-      ...(system.misfit === undefined ? {} : { misfit: system.misfit }),
-    });
     for (let i = 0; i < engines; i++) {
       const agent = new VirtualAgent(i, preset, system, plansOn, this);
       this.agents.push(agent);
@@ -134,22 +86,19 @@ class Simulation implements AgentWorld {
     this.feed({ kind: "leaderStarted", at: 0 });
     for (const { id: engine, capacity } of this.agents)
       this.feed({ kind: "engineJoined", at: 0, engine, incarnation: INCARNATION, capacity });
-    this.foreseeProgram(0);
+    this.clients.start();
     this.events.push(TICK_MS, { kind: "tick" });
-    while (this.programsLeft > 0 && this.awaitedLeft > 0) {
+    while (!this.clients.areDone) {
       const at = this.events.minKey;
-      if (at > untilMs) {
-        this.passTo(untilMs);
-        break;
-      }
-      this.passTo(at);
+      this.passTo(Math.min(at, untilMs));
+      if (at > untilMs) break;
       this.moment();
     }
     return this.result();
   }
 
   private passTo(at: Millis): void {
-    this.callsArea += this.calls.size * (at - this.now);
+    this.callsMs += this.clients.calls.size * (at - this.now);
     this.now = at;
   }
 
@@ -162,8 +111,8 @@ class Simulation implements AgentWorld {
       this.feed({ kind: "planDue", at: now });
     }
     for (const agent of this.agents) if (agent.atBoundary) agent.goOn(now);
-    if (this.foreseen === 0 && this.programsLeft > 0)
-      throw new Error(`${this.calls.size} calls wait at ${now} ms, and no engine runs`);
+    if (this.foreseen === 0 && !this.clients.areDone)
+      throw new Error(`${this.clients.calls.size} calls wait at ${now} ms, and no engine runs`);
   }
 
   /** In windows, an engine that is inside one hears of no plan. */
@@ -175,7 +124,7 @@ class Simulation implements AgentWorld {
     switch (event.kind) {
       case "program":
         this.foreseen--;
-        this.programArrives(event.index);
+        this.clients.programArrives(event.index);
         break;
       case "call":
         this.foreseen--;
@@ -186,10 +135,9 @@ class Simulation implements AgentWorld {
         event.agent.segmentEnded(this.now, event.version);
         break;
       case "wake":
-        if (this.wakeAt <= this.now) {
-          this.wakeAt = Number.POSITIVE_INFINITY;
-          this.feed({ kind: "timePassed", at: this.now });
-        }
+        if (this.wakeAt > this.now) break;
+        this.wakeAt = Number.POSITIVE_INFINITY;
+        this.feed({ kind: "timePassed", at: this.now });
         break;
       case "tick":
         this.feed({ kind: "timePassed", at: this.now });
@@ -205,67 +153,32 @@ class Simulation implements AgentWorld {
 
   // ── clients ────────────────────────────────────────────────────────────────────────────────────────────────
 
-  private foreseeProgram(index: number): void {
-    const program = this.spec.programs[index];
-    if (program) this.foresee(program.arrivesAtMs, { kind: "program", index });
+  programArrivesAt(at: Millis, index: number): void {
+    this.foresee(at, { kind: "program", index });
   }
 
-  private programArrives(index: number): void {
-    this.foreseeProgram(index + 1);
-    const spec = this.spec.programs[index];
-    if (!spec) throw new RangeError(`no program ${index}`);
-    const program = new SimProgram(index, spec);
-    this.programs.set(program.id, program);
-    for (const [call, callSpec] of spec.calls.entries()) {
-      this.offeredTokens += callSpec.decodeTokens;
-      program.remainingMs += this.workOf(program, call);
-      if (callSpec.parents.length > 0) continue;
-      this.foresee(program.arrivedAt + callSpec.gapMs, { kind: "call", program, index: call });
-    }
+  callArrivesAt(at: Millis, program: SimProgram, index: number): void {
+    this.foresee(at, { kind: "call", program, index });
   }
 
   private callArrives(program: SimProgram, index: number): void {
     // A client calls again after it has read an answer: the core knows of that answer's end, too.
-    if (program.unreported > 0) this.reportEndsOf(program);
-    const spec = program.spec.calls[index];
-    if (!spec) throw new RangeError(`program ${program.index} has no call ${index}`);
-    const call = new SimCall(program, index, this.now);
-    program.calls[index] = call;
-    this.calls.set(call.id, call);
-    this.feed({
-      kind: "callArrived",
-      at: this.now,
-      call: {
-        id: call.id,
-        seq: ++this.seq,
-        program: program.id,
-        ...(spec.thread === undefined ? {} : { thread: spec.thread }),
-        ...(spec.parents.length === 0 ? {} : { parents: spec.parents.map((parent) => callIdOf(program, parent)) }),
-        arrivedAt: this.now,
-        // Nobody gives up in the lab.
-        deadlineAt: Number.POSITIVE_INFINITY,
-        promptTokens: call.promptTokens,
-      },
-    });
+    if (program.unreported > 0) {
+      for (const agent of this.agents) if (agent.owesReportOf(program)) agent.report();
+    }
+    const at = this.now;
+    this.feed({ kind: "callArrived", at, call: this.clients.callArrives(program, index, at) });
   }
 
-  private reportEndsOf(program: SimProgram): void {
-    for (const agent of this.agents) if (agent.owesReportOf(program)) agent.report();
-  }
-
-  private workOf(program: SimProgram, call: number): number {
-    const spec = program.spec.calls[call];
-    return spec ? workOf(this.spec.preset.cost, spec, program.promptTokens[call] ?? 0) : 0;
-  }
-
-  private policy(policy: Policy | "srpt"): Policy {
-    return policy === "srpt" ? srptPolicy((id) => this.programs.get(id)?.remainingMs ?? 0) : policy;
+  programEnded(program: SimProgram): void {
+    this.endedPrograms.push(program);
+    for (const agent of this.agents) agent.model.kv.forget(program);
   }
 
   // ── agents ─────────────────────────────────────────────────────────────────────────────────────────────────
 
   callOf(id: CallId): SimCall | undefined {
-    return this.calls.get(id);
+    return this.clients.calls.get(id);
   }
 
   segmentEndsAt(agent: VirtualAgent, at: Millis, version: number): void {
@@ -273,25 +186,11 @@ class Simulation implements AgentWorld {
   }
 
   ended(call: SimCall, at: Millis): void {
-    const { program } = call;
-    this.calls.delete(call.id);
-    this.completedTokens += program.spec.calls[call.index]?.decodeTokens ?? 0;
-    program.remainingMs -= this.workOf(program, call.index);
-    program.endedCalls++;
-    if (this.spec.keepCalls)
-      this.callResults.push(
-        callResult(
-          call,
-          this.agents.findIndex(({ id }) => id === call.engine),
-        ),
-      );
-    for (const child of program.children[call.index] ?? []) {
-      const left = (program.parentsLeft[child] ?? 0) - 1;
-      program.parentsLeft[child] = left;
-      if (left > 0) continue;
-      this.foresee(at + (program.spec.calls[child]?.gapMs ?? 0), { kind: "call", program, index: child });
-    }
-    if (program.endedCalls === program.spec.calls.length) this.programEnds(program, at);
+    this.clients.callEnds(
+      call,
+      this.agents.findIndex(({ id }) => id === call.engine),
+      at,
+    );
   }
 
   report(report: EngineReport): void {
@@ -303,17 +202,6 @@ class Simulation implements AgentWorld {
       if (program.unreported > 0) this.endedPrograms.push(program);
       else this.feed({ kind: "programEnded", at: this.now, program: program.id, cancel: false });
     }
-  }
-
-  private programEnds(program: SimProgram, at: Millis): void {
-    program.endedAt = at;
-    const { preset, system, untilEnded } = this.spec;
-    this.results.push(programResult(program, at, preset.cost, system));
-    this.programs.delete(program.id);
-    this.endedPrograms.push(program);
-    for (const agent of this.agents) agent.model.kv.forget(program);
-    this.programsLeft--;
-    if (untilEnded && program.index >= untilEnded.from && program.index < untilEnded.to) this.awaitedLeft--;
   }
 
   // ── core ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -344,38 +232,36 @@ class Simulation implements AgentWorld {
   }
 
   private result(): SimulationResult {
-    const { now, core, agents, spec } = this;
-    for (const program of this.programs.values())
-      this.results.push(programResult(program, now, spec.preset.cost, spec.system));
-    this.results.sort((a, b) => a.index - b.index);
-    const engine = agents.map((agent) => engineResult(agent, now));
-    const inEngine = agents.reduce((sum, { model }) => sum + model.callsMs, 0);
-    const { promotions, demotions, preemptions } = core.totals;
+    const { now, agents, clients, spec } = this;
+    const inEngineMs = agents.reduce((sum, { model }) => sum + model.callsMs, 0);
+    const { promotions, demotions, preemptions } = this.core.totals;
     return {
-      programs: this.results,
+      programs: clients.programResults(now),
       endedAtMs: now,
-      offeredTokens: this.offeredTokens,
-      completedTokens: this.completedTokens,
-      engine,
+      offeredTokens: clients.offeredTokens,
+      completedTokens: clients.completedTokens,
+      engine: agents.map((agent) => engineResult(agent, now)),
       promotions,
       demotions,
       preemptions,
-      callsInEngineMean: now > 0 ? inEngine / now : 0,
-      waitingCallsMean: now > 0 ? Math.max(0, this.callsArea - inEngine) / now : 0,
-      ...(spec.keepCalls ? { calls: this.callResults } : {}),
+      callsInEngineMean: now > 0 ? inEngineMs / now : 0,
+      waitingCallsMean: now > 0 ? Math.max(0, this.callsMs - inEngineMs) / now : 0,
+      ...(spec.keepCalls ? { calls: clients.callResults } : {}),
     };
   }
 }
 
-function check({ programs, engines, untilEnded }: SimulationSpec): void {
-  if (!Number.isInteger(engines) || engines < 1 || engines > ENGINES_MAX)
-    throw new RangeError(`a simulation has 1 to ${ENGINES_MAX} engines, not ${engines}`);
-  let before = 0;
-  for (const [index, { arrivesAtMs, calls }] of programs.entries()) {
-    if (!(arrivesAtMs >= before)) throw new RangeError(`program ${index} arrives before the one before it`);
-    if (calls.length === 0) throw new RangeError(`program ${index} has no calls`);
-    before = arrivesAtMs;
-  }
-  if (untilEnded && !(untilEnded.from >= 0 && untilEnded.from < untilEnded.to && untilEnded.to <= programs.length))
-    throw new RangeError(`programs ${untilEnded.from} to ${untilEnded.to} are not among ${programs.length}`);
+function configOf({ system }: SimulationSpec, clients: Clients): CoreConfig {
+  const { policy, ladder, balancer, windowSteps, reserveCallsMax, beta, binding, misfit } = system;
+  return {
+    ...LIMITS,
+    policy: policy === "srpt" ? srptPolicy((id) => clients.remainingMs(id)) : policy,
+    ladder,
+    balancer,
+    windowSteps,
+    reserveCallsMax,
+    ...(beta === undefined ? {} : { beta }),
+    ...(binding === undefined ? {} : { binding }),
+    ...(misfit === undefined ? {} : { misfit }),
+  };
 }

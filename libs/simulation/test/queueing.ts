@@ -1,4 +1,5 @@
 /** Open queues for the simulator, and what queueing theory says of them. */
+import type { Ladder, Level } from "@autellix/core";
 import type { EnginePreset } from "@autellix/engines/cost";
 import { type ProgramSpec, Random } from "../src/index.ts";
 import { call, plain, program } from "./lab.ts";
@@ -63,3 +64,34 @@ export function leastAttainedServiceMs(sizes: Float64Array): number {
   }
   return response / count;
 }
+
+/** Time that a server is idle when it never is while a call waits, whatever its order (Lindley's recursion). */
+export function idleMsOf(programs: readonly ProgramSpec[]): number {
+  let [idle, freeAt] = [0, 0];
+  for (const { arrivesAtMs, calls } of programs) {
+    for (const { gapMs, decodeTokens } of calls) {
+      const at = arrivesAtMs + gapMs;
+      if (at > freeAt) {
+        idle += at - freeAt;
+        freeAt = at;
+      }
+      freeAt += decodeTokens;
+    }
+  }
+  return idle;
+}
+
+/** Levels of one width; those that only the longest calls reach grow wider, or there would be thousands. */
+export function tinyLevels(quantum: number, levels: number): Ladder {
+  const ladder: Level[] = [];
+  let [lo, width] = [0, quantum];
+  for (let i = 0; i < levels; i++) {
+    const hi = i === levels - 1 ? Number.POSITIVE_INFINITY : lo + width;
+    ladder.push({ lo, hi, quantum: width });
+    lo = hi;
+    if (i >= levels / 4) width = Math.ceil((width * WIDER) / quantum) * quantum;
+  }
+  return ladder;
+}
+
+const WIDER = 1.05;

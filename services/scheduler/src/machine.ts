@@ -335,7 +335,7 @@ export class SchedulerMachine {
         this.effects.push(...this.programs.save(command.entry));
         break;
       case "wakeAt":
-        // A deadline is seen by the next tick; a plan is wanted as soon as the events at hand are read.
+        // A deadline or a promotion is seen by the next tick; a plan is wanted as soon as the events at hand are read.
         if (command.at > at || this.wakeAsked) break;
         this.wakeAsked = true;
         this.effects.push({ kind: "after", ms: 0, event: { kind: "wake" } });

@@ -24,6 +24,7 @@ const savedSchema = z.object({
   serviceMs: millis,
   waitingMs: millis,
   attained: z.number().optional(),
+  measures: z.literal("tokens").optional(),
   /** The name of `attained` before there were policies that count tokens. */
   attainedMs: millis.optional(),
   pathServiceMs: millis.optional(),
@@ -53,6 +54,7 @@ export function parseSaved(bytes: Uint8Array): SavedEntry | undefined {
     serviceMs,
     waitingMs,
     attained: rest.attained ?? rest.attainedMs ?? serviceMs,
+    ...(rest.measures ? { measures: rest.measures } : {}),
     pathServiceMs: rest.pathServiceMs ?? serviceMs,
     pathWaitingMs: rest.pathWaitingMs ?? waitingMs,
     endedCalls,
