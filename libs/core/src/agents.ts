@@ -169,11 +169,14 @@ function charge(state: State, call: Call, { serviceMs, contextTokens }: Reported
     // Before it ran, its context was only an estimate: all of it is new.
     const gainedTokens = Math.max(0, contextTokens - (call.serviceMs > 0 ? call.contextTokens : 0));
     call.serviceMs = serviceMs;
-    call.quantumUsed += state.config.policy.measures === "time" ? gainedMs : gainedTokens;
+    const gained = state.config.policy.measures === "time" ? gainedMs : gainedTokens;
+    call.quantumUsed += gained;
+    call.sinceLost += gained;
   }
   if (contextTokens > 0) call.contextTokens = contextTokens;
   const level = state.ladder[call.level];
-  return call.list !== undefined && level !== undefined && call.quantumUsed >= level.quantum;
+  if (call.list === undefined || level === undefined || call.sinceLost < call.leastTurn) return false;
+  return call.quantumUsed >= level.quantum;
 }
 
 /** To the tail of the next level with a fresh quantum. A call of QK stays at its place, or goes to QK's tail. */

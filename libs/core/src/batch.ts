@@ -4,7 +4,7 @@
  *
  * Cost is O(batch + held), never O(queued): the walk ends at the first call that finds no room.
  */
-import type { Call } from "./call.ts";
+import { type Call, loseContext } from "./call.ts";
 import type { Batch, Engine } from "./engine.ts";
 import { byRank, type LevelQueues } from "./queues.ts";
 import { continueFrom } from "./retained.ts";
@@ -173,7 +173,9 @@ class Room {
         blocksLeft -= blocks;
         contextsLeft--;
       } else if (tier === "host") hostLeft -= blocks;
-      if (tier !== call.tier) batch.tiersChanged = true;
+      if (tier === call.tier) continue;
+      if (tier === "none") loseContext(call);
+      batch.tiersChanged = true;
       call.tier = tier;
     }
     if (engine.capacity.retains) {

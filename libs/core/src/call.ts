@@ -52,6 +52,10 @@ export class Call {
   order: number;
   /** Service since it entered its level, in the policy's unit. */
   quantumUsed: number;
+  /** Service since its context was last lost, in the policy's unit; see `loseContext`. */
+  sinceLost: number;
+  /** It is not demoted before it had so much: more than it had before its context was lost. */
+  leastTurn: number;
   /** Waiting and service at its last promotion: the ratio counts from there, the table does not. */
   promotedWaitingMs: Millis;
   promotedServiceMs: Millis;
@@ -112,6 +116,8 @@ export class Call {
     this.rank = rank;
     this.order = 0;
     this.quantumUsed = 0;
+    this.sinceLost = 0;
+    this.leastTurn = 0;
     this.promotedWaitingMs = 0;
     this.promotedServiceMs = 0;
     this.promotionAwaited = false;
@@ -135,6 +141,15 @@ export class Call {
     this.deadlineBucket = undefined;
     this.deadlinePlace = 0;
   }
+}
+
+/**
+ * Its context is nowhere: when it runs again it begins with what it had computed before. Its next turn is twice as long
+ * as what is lost, so that calls which push each other out of memory do not begin again for ever (S11).
+ */
+export function loseContext(call: Call): void {
+  call.leastTurn = 2 * call.sinceLost;
+  call.sinceLost = 0;
 }
 
 /** Waiting so far: everything since arrival that was no service. */

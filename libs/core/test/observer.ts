@@ -18,12 +18,29 @@ interface Followed {
   /** W_c and T_c at its last promotion. */
   promotedWaitingMs: number;
   promotedServiceMs: number;
+  /** Its context lies nowhere; what it was served when that began, and the turn that it has a claim to since. */
+  isLost: boolean;
+  servedAtLoss: number;
+  turn: number;
+  attempt: number;
 }
 
 /** Enqueue number of a call that has not been in a queue. */
 const NOT_QUEUED = -1;
 /** Due times are sums of floating point numbers. */
 const EPSILON = 1e-6;
+
+/** A parked call whose context is dropped has a claim to a turn twice as long as what was lost with it. */
+function followLoss(call: Call, followed: Followed): void {
+  const served = servedOf(call);
+  const isLost = call.tier === "none";
+  if (call.attempt !== followed.attempt) Object.assign(followed, { turn: 0, servedAtLoss: served });
+  else if (isLost && !followed.isLost) {
+    followed.turn = 2 * (served - followed.servedAtLoss);
+    followed.servedAtLoss = served;
+  }
+  Object.assign(followed, { isLost, attempt: call.attempt });
+}
 
 export class Observer {
   private readonly scheduler: Scheduler;
@@ -60,6 +77,7 @@ export class Observer {
         if (call.list) orders.push(call.order);
       }
       this.checkQuantum(call, followed, input);
+      followLoss(call, followed);
     }
     for (const order of orders)
       if (order <= this.lastOrder) throw new Error("Alg. 1: a call has moved, but not to the tail");
@@ -76,7 +94,8 @@ export class Observer {
       throw new Error(`Alg. 1: ${call.id} inherits ${call.inherited} and enters Q${call.level + 1}`);
     const servedAtEntry = servedOf(call);
     const fresh = { promotedWaitingMs: 0, promotedServiceMs: 0 };
-    const followed = { level: call.level, order: NOT_QUEUED, servedAtEntry, ...this.paths, ...fresh };
+    const unlost = { isLost: call.tier === "none", servedAtLoss: servedAtEntry, turn: 0, attempt: call.attempt };
+    const followed = { level: call.level, order: NOT_QUEUED, servedAtEntry, ...this.paths, ...fresh, ...unlost };
     this.followed.set(call, followed);
     return followed;
   }
@@ -108,6 +127,7 @@ export class Observer {
       (reported) => reported.call === call.id && reported.attempt === call.attempt,
     );
     const used = servedOf(call) - followed.servedAtEntry;
+    if (servedOf(call) - followed.servedAtLoss < followed.turn) return;
     if (isNamed && call.engine?.id === input.report.engine && used >= (ladder[call.level]?.quantum ?? 0))
       throw new Error(`Alg. 1: ${call.id} has used ${used} in Q${call.level + 1} and is not demoted`);
   }
