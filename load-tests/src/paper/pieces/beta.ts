@@ -5,13 +5,13 @@ import { describeProtocol, finite, steady } from "../protocols.ts";
 import { fixed, type Piece, type Scope, type Section, type Table } from "../section.ts";
 import { LOADS, playVariants, type VariantPoint, variantTable } from "../variants.ts";
 
-const BETAS = ["never", 1, 2, 4, 8, 16, 32] as const;
+const BETAS = ["never", 1, 2, 4, 8, 16, 32, 64, 128] as const;
 /** So far above the knee that queues only grow. */
 const HEAVY_OVERLOAD = { name: "heavy overload", factor: 3 } as const;
 
 export const beta: Piece = {
   id: "beta",
-  about: "β = ∞, 1, 2, 4 … 32: mean, tail, worst slowdown, promotions per call, in overload too",
+  about: "β = ∞, 1, 2, 4 … 128: mean, tail, worst slowdown, promotions per call, in overload too",
   inDefault: false,
   run: async (bench, scope) => await Promise.all(scope.workloads.map((workload) => betasOf(bench, scope, workload))),
 };
