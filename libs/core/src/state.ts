@@ -16,8 +16,11 @@ import { dropRetained, type Retained } from "./retained.ts";
 import { awaitPromotion } from "./starvation.ts";
 import { ProcessTable, type ProgramEntry, saved } from "./table.ts";
 
-/** Waiting over service at which a call is promoted, when nobody says otherwise (docs/EVALUATION.md, β). */
-export const BETA = 8;
+/**
+ * Waiting over service at which a call is promoted, when nobody says otherwise. Others' usual choice, 8, makes a storm
+ * of promotions in overload, which is FCFS again; far above 32 nobody is promoted (docs/EVALUATION.md, β).
+ */
+export const BETA = 32;
 /** Service below this counts as this much in the ratio. */
 export const BETA_FLOOR_MS = 1_000;
 

@@ -34,6 +34,17 @@ describe("the batch", () => {
     expect(names(bench.plans.get("e")?.keep)).toEqual(["b"]);
   });
 
+  it("counts the estimate while the agent has not counted", () => {
+    const bench = new Bench();
+    bench.join("e", { kvBlocks: 6 });
+    bench.arrive("a", sized(4));
+    bench.run();
+    bench.report("e", { calls: { a: 1 }, contextTokens: 0 });
+    bench.arrive("b", sized(3));
+    bench.plan();
+    expect(names(bench.plans.get("e")?.run)).toEqual(["a"]);
+  });
+
   it("is never blocked by an estimate above the engine's capacity", () => {
     const bench = new Bench();
     bench.join("e", { kvBlocks: 10 });

@@ -94,6 +94,20 @@ describe("a used-up quantum", () => {
     expect(names(bench.plan().e?.run)).toEqual(["b"]);
   });
 
+  it("is counted in tokens where the policy measures them: the whole context first, then what it grew", () => {
+    const bench = new Bench({ policy: policies["las-decay"] });
+    bench.join("e", { batchCallsMax: 1 });
+    bench.arrive("a", { promptTokens: 500 });
+    bench.run();
+    const level = (contextTokens: number, serviceMs: number) => {
+      bench.report("e", { calls: { a: serviceMs }, contextTokens });
+      return bench.scheduler.threads("t/a" as never, bench.at)[0]?.level;
+    };
+    // The prompt was counted as 8; Q1 has 10, and Q2 20 more from where it begins.
+    expect([level(8, 1), level(9, 2), level(10, 3)]).toEqual([0, 0, 1]);
+    expect([level(29, 4), level(30, 5)]).toEqual([1, 2]);
+  });
+
   it("leaves a call of the last level where it is", () => {
     const bench = new Bench({ ladder: [{ lo: 0, hi: Number.POSITIVE_INFINITY, quantum: 5 }] });
     bench.join("e", { batchCallsMax: 1 });

@@ -71,6 +71,23 @@ describe("a plan", () => {
     expect(again?.run[0]?.dispatch).toMatchObject({ seq: 1 });
   });
 
+  it("is not sent again while its agent may still apply it, nor when it has", () => {
+    const bench = oneEngine();
+    bench.at = 1_000;
+    bench.arrive("a");
+    bench.plan();
+    bench.at = 1_499;
+    bench.report("e", { planNumber: 0 });
+    expect(bench.plan()).toEqual({});
+    bench.at = 9_000;
+    bench.report("e", { calls: { a: 1 } });
+    expect(bench.plan()).toEqual({});
+  });
+
+  it("comes first when an engine has joined, although there is nothing to do", () => {
+    expect(oneEngine().plan().e).toMatchObject({ number: 1, run: [], reserve: [], keep: [], retained: [] });
+  });
+
   it("answers each report of a finished call, so that the agent need not repeat it", () => {
     const bench = oneEngine();
     bench.arrive("a");
