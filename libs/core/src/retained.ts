@@ -69,7 +69,7 @@ export class RetainedContexts {
     while (this.hostBlocks > room.hostBlocks) this.remove(this.least("host"));
     while (this.engineBlocks > room.engineBlocks || this.engineContexts > room.engineContexts) {
       const victim = this.least("engine");
-      if (!room.swaps || this.hostBlocks + victim.blocks > room.hostBlocks) {
+      if (!room.swaps || !this.makeHostRoom(victim, room.hostBlocks)) {
         this.remove(victim);
         continue;
       }
@@ -77,6 +77,16 @@ export class RetainedContexts {
       victim.tier = "host";
       this.count(victim, 1);
     }
+  }
+
+  /** Drops what is worth less than this one from a full host tier. @returns whether there is room for it. */
+  private makeHostRoom(context: Retained, hostBlocksMax: number): boolean {
+    while (this.hostBlocks + context.blocks > hostBlocksMax) {
+      const least = this.contexts.findLast((other) => other.tier === "host");
+      if (!least || byValue(least, context) < 0) return false;
+      this.remove(least);
+    }
+    return true;
   }
 
   clear(): void {

@@ -5,6 +5,7 @@
  */
 import { type Call, waitedMs } from "./call.ts";
 import type { Millis } from "./ids.ts";
+import { byRank } from "./queues.ts";
 import type { State } from "./state.ts";
 
 /** When the ratio reaches β if the call is not served until then. */
@@ -28,22 +29,28 @@ export function awaitPromotion(state: State, call: Call, at: Millis): void {
   state.starving.push(call);
 }
 
-/** Promotes every call whose time has come. */
+/** Promotes every call whose time has come, those of one pass in their order: how they came here has none. */
 export function promoteDue(state: State, at: Millis): void {
+  const due: Call[] = [];
   const { starving } = state;
   if (starving.length > 0) state.starving = [];
-  for (const call of starving) promoteIfDue(state, call, at);
-  for (let call = state.promotions.popDue(at); call; call = state.promotions.popDue(at)) promoteIfDue(state, call, at);
+  for (const call of starving) if (isDue(state, call, at)) due.push(call);
+  for (let call = state.promotions.popDue(at); call; call = state.promotions.popDue(at)) {
+    if (isDue(state, call, at)) due.push(call);
+  }
+  if (due.length > 1) due.sort(byRank);
+  for (const call of due) promote(state, call, at);
 }
 
 /** One that was served since it was awaited is looked at again later. */
-function promoteIfDue(state: State, call: Call, at: Millis): void {
+function isDue(state: State, call: Call, at: Millis): boolean {
   call.promotionAwaited = false;
   // In no queue: it has ended, or is between two attempts and will be queued again.
-  if (call.level === 0 || call.list === undefined) return;
+  if (call.level === 0 || call.list === undefined) return false;
   const dueAt = promotionDueAt(state, call, at);
-  if (dueAt > at) state.awaitPromotionAt(dueAt, call);
-  else promote(state, call, at);
+  if (dueAt <= at) return true;
+  state.awaitPromotionAt(dueAt, call);
+  return false;
 }
 
 /** To the tail of Q1 with a fresh quantum; only the call's own W_c and T_c start again from zero. */

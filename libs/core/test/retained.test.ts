@@ -48,6 +48,12 @@ describe("the context of a call that has ended", () => {
     expect(bench.plan().e?.run.map(({ dispatch }) => dispatch?.continues)).toEqual([undefined, undefined]);
   });
 
+  it("takes the place of a less valuable one in a full host tier", () => {
+    const bench = retaining({ kvBlocks: 7, hostBlocks: 3 });
+    for (const name of ["a", "b", "c", "d"]) ends(bench, name, 30, { program: name });
+    expect(retained(bench)).toEqual(["d engine", "c engine", "b host"]);
+  });
+
   it("is of no use to a call with a shorter prompt, of another program or of another thread", () => {
     const bench = retaining();
     ends(bench, "a", 30, { program: "p", thread: "x" });
