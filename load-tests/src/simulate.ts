@@ -32,10 +32,15 @@ async function main(args: readonly string[]): Promise<void> {
   const scale = rateScale === 1 ? "" : `, arriving ${rateScale} times as fast`;
   say(`${text}${scale}, on ${engines} × ${preset}`);
   const played = options.policies.map((policy): Played => {
-    say(`simulating ${policy}`);
     const known = systems[policy];
     const system = balancer === undefined ? known : { ...known, balancer: balancers[balancer] };
-    return { policy, result: simulate({ programs: offered, engines, preset: presets[preset], system }) };
+    const startMs = performance.now();
+    const result = simulate({ programs: offered, engines, preset: presets[preset], system });
+    const tookS = (performance.now() - startMs) / 1_000;
+    say(
+      `${policy}: ${Math.round(result.endedAtMs / 1_000)} s of ${engines} × ${preset}, simulated in ${tookS.toFixed(1)} s`,
+    );
+    return { policy, result };
   });
   console.log(`\n${simulationText(offered, played)}`);
 }
