@@ -1,7 +1,7 @@
 /**
  * The command line of `npm run load`.
  */
-import { parseArgs } from "node:util";
+import { type ParseArgsConfig, parseArgs } from "node:util";
 import type { Side } from "./compare.ts";
 import { type WorkloadName, workloadNames } from "./workload.ts";
 
@@ -32,6 +32,22 @@ export const HELP = `npm run load -- [options]: offers programs to an OpenAI end
 `;
 
 /** The command line cannot be understood; `message` is for a person. */
+/**
+ * The options of a command line without other words.
+ *
+ * @throws UsageError for an option that is none.
+ */
+export function parseFlags<const Options extends NonNullable<ParseArgsConfig["options"]>>(
+  args: readonly string[],
+  options: Options,
+) {
+  try {
+    return parseArgs({ args: [...args], strict: true, allowPositionals: false, options }).values;
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error));
+  }
+}
+
 export class UsageError extends Error {
   override readonly name = "UsageError";
 }
@@ -128,11 +144,7 @@ function parse(args: readonly string[]) {
     "print-trace": flag,
     help: { ...flag, short: "h" },
   } as const;
-  try {
-    return parseArgs({ args: joined(args), strict: true, allowPositionals: false, options }).values;
-  } catch (error) {
-    throw new UsageError(error instanceof Error ? error.message : String(error));
-  }
+  return parseFlags(joined(args), options);
 }
 
 /** `--stack "--policy fcfs"` as one word: `parseArgs` takes a value that starts with a dash for an option. */

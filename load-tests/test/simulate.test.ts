@@ -46,6 +46,7 @@ describe("the command line of simulate", () => {
     [["--trace", "a", "--workload", "bfcl"], "name a --trace or a --workload"],
     [["--trace", ""], "--trace needs a file"],
     [["--trace", "a", "--rate", "2"], "--rate is for --workload"],
+    [["--trace", "a", "--seed", "2"], "--seed is for --workload"],
     [["--workload", "bfcl", "--open-loop"], "--open-loop is for --trace"],
     [["--workload", "chess"], 'not "chess"'],
     [["--trace", "a", "--policy", "plas,best"], 'not "best"'],

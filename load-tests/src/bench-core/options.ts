@@ -1,7 +1,6 @@
 /** The command line of `npm run bench:core`. */
-import { parseArgs } from "node:util";
 import type { PolicyName } from "@autellix/core";
-import { number, UsageError } from "../options.ts";
+import { number, parseFlags, UsageError } from "../options.ts";
 import { SCHEDULER_SEMI_SPACE_MB } from "./isolated.ts";
 import { type CoreLoad, defaultLoad, policyName, QUEUED_CALLS_MAX } from "./load.ts";
 import type { MemoryLoad } from "./memory.ts";
@@ -107,11 +106,7 @@ function parse(args: readonly string[]) {
     out: text,
     help: { ...flag, short: "h" },
   } as const;
-  try {
-    return parseArgs({ args: [...args], strict: true, allowPositionals: false, options }).values;
-  } catch (error) {
-    throw new UsageError(error instanceof Error ? error.message : String(error));
-  }
+  return parseFlags(args, options);
 }
 
 function list(text: string | undefined, fallback: readonly string[]): readonly string[] {

@@ -1,7 +1,6 @@
 /** The command line of `npm run bench:paper`. */
 import { join } from "node:path";
-import { parseArgs } from "node:util";
-import { number, UsageError } from "../options.ts";
+import { number, parseFlags, UsageError } from "../options.ts";
 import { RESULTS_FOLDER } from "../report.ts";
 import { SEEDS_MIN } from "./protocols.ts";
 import type { Piece } from "./section.ts";
@@ -122,9 +121,5 @@ function parse(args: readonly string[]) {
     fresh: flag,
     help: { ...flag, short: "h" },
   } as const;
-  try {
-    return parseArgs({ args: [...args], strict: true, allowPositionals: false, options }).values;
-  } catch (error) {
-    throw new UsageError(error instanceof Error ? error.message : String(error));
-  }
+  return parseFlags(args, options);
 }

@@ -1,5 +1,4 @@
 /** The command line of `npm run simulate`. */
-import { parseArgs } from "node:util";
 import { type BalancerName, balancers, isBalancerName } from "@autellix/core";
 import { isPresetName, type PresetName, presets } from "@autellix/engines/cost";
 import {
@@ -13,7 +12,7 @@ import {
   type WorkloadName,
   workloadNames,
 } from "@autellix/simulation";
-import { number, RATE_MAX, UsageError } from "../options.ts";
+import { number, parseFlags, RATE_MAX, UsageError } from "../options.ts";
 
 const DEFAULT_POLICIES = "fcfs,plas";
 const DEFAULT_PRESET: PresetName = "a100-8b";
@@ -30,7 +29,7 @@ export const HELP = `npm run simulate -- --trace FILE | --workload NAME [options
   --programs N        of the workload (default ${DEFAULT_PROGRAMS})
   --rate R            programs per second of the workload (default 1)
   --arrivals KIND     poisson or bursty (default poisson)
-  --seed N            of the workload; a trace has no chance in it (default 1)
+  --seed N            of the workload (default 1)
   --rate-scale S      programs arrive S times as fast (default 1); their own pauses stay
   --policy A,B        ${Object.keys(systems).join(", ")} (default ${DEFAULT_POLICIES})
   --balancer NAME     ${Object.keys(balancers).join(", ")} (default: the system's)
@@ -77,7 +76,7 @@ function trafficOf(values: Values): Traffic {
   if ((files === undefined) === (workload === undefined)) throw new UsageError("name a --trace or a --workload");
   if (files !== undefined) {
     if (files.includes("")) throw new UsageError("--trace needs a file");
-    const extra = (["programs", "rate", "arrivals"] as const).find((name) => values[name] !== undefined);
+    const extra = (["programs", "rate", "arrivals", "seed"] as const).find((name) => values[name] !== undefined);
     if (extra !== undefined) throw new UsageError(`--${extra} is for --workload`);
     return { kind: "trace", files, isOpenLoop: values["open-loop"] ?? false };
   }
@@ -133,9 +132,5 @@ function parse(args: readonly string[]) {
     engines: text,
     help: { ...flag, short: "h" },
   } as const;
-  try {
-    return parseArgs({ args: [...args], strict: true, allowPositionals: false, options }).values;
-  } catch (error) {
-    throw new UsageError(error instanceof Error ? error.message : String(error));
-  }
+  return parseFlags(args, options);
 }
