@@ -31,7 +31,6 @@ export const HELP = `npm run load -- [options]: offers programs to an OpenAI end
   --print-trace         write the programs as a trace to stdout and end
 `;
 
-/** The command line cannot be understood; `message` is for a person. */
 /**
  * The options of a command line without other words.
  *
@@ -48,6 +47,7 @@ export function parseFlags<const Options extends NonNullable<ParseArgsConfig["op
   }
 }
 
+/** The command line cannot be understood; `message` is for a person. */
 export class UsageError extends Error {
   override readonly name = "UsageError";
 }
@@ -184,4 +184,16 @@ export function number(name: string, text: string | undefined, fallback: number,
   if (text.trim() === "" || !(value >= min && value <= max))
     throw new UsageError(`--${name} must be a number from ${min} to ${max}, not "${text}"`);
   return value;
+}
+
+/** @throws UsageError for what `number` refuses, and for a fraction. */
+export function whole(name: string, text: string | undefined, fallback: number, min: number, max: number): number {
+  const value = number(name, text, fallback, min, max);
+  if (!Number.isInteger(value)) throw new UsageError(`--${name} must be a whole number, not "${text}"`);
+  return value;
+}
+
+/** What a person hears who chose something else than one of `names`. */
+export function notOne(option: string, text: string, names: readonly string[]): UsageError {
+  return new UsageError(`--${option} must be one of ${names.join(", ")}, not "${text}"`);
 }

@@ -274,6 +274,7 @@ describe("its command line", () => {
     [["--policy", "none"]],
     [["--policy", ","]],
     [["--queued", "1.5"]],
+    [["--queued", ","]],
     [["--queued", "99"]],
     [["--seconds", "x"]],
     [["--batch", "2.5"]],

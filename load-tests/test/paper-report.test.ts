@@ -161,6 +161,10 @@ describe("options", () => {
     expect(() => parsePaperOptions(["--only", "fig99"], pieces)).toThrow(UsageError);
     expect(() => parsePaperOptions(["--workloads", "chat"], pieces)).toThrow(/sharegpt, bfcl/);
     expect(() => parsePaperOptions(["--quick", "--all"], pieces)).toThrow(UsageError);
+    expect(() => parsePaperOptions(["--preset", "toString"], pieces)).toThrow(/must be one of .*a100-8b/);
+    expect(() => parsePaperOptions(["--seeds", "1.5"], pieces)).toThrow(/whole number/);
+    expect(() => parsePaperOptions(["--out", ""], pieces)).toThrow(/needs a folder/);
+    expect(parsePaperOptions(["--workloads", "lats, lats"], pieces)?.workloads).toEqual(["lats"]);
   });
 });
 

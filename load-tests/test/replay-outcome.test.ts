@@ -106,6 +106,11 @@ describe("the traffic of a log", () => {
     await expect(readRecording(linesOf([...inputs, { kind: "planDue" }, joined("e3")]), false)).rejects.toThrow(
       InputLogError,
     );
+    const call = { kind: "callArrived", at: 9 };
+    await expect(readRecording(linesOf([...inputs, call]), false)).rejects.toMatchObject({
+      code: "log_line_invalid",
+      message: expect.stringMatching(/^line \d+: callArrived cannot be read: /),
+    });
   });
 });
 

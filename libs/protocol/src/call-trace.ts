@@ -16,7 +16,8 @@ export const TRACE_CALLS_MAX = 5_000_000;
 const NAME_CHARS = 16;
 
 const count = z.int().nonnegative();
-const ms = z.number().nonnegative();
+/** Above it, ms are no whole numbers any more. */
+const ms = z.number().nonnegative().max(Number.MAX_SAFE_INTEGER);
 const name = z.string().min(1);
 
 export const traceHeaderSchema = z.object({

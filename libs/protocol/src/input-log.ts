@@ -7,6 +7,7 @@
  */
 import { createHash } from "node:crypto";
 import { z } from "zod";
+import { LADDER_LEVELS_MAX } from "./limits.ts";
 
 /** Of the format. A reader refuses higher ones. */
 export const INPUT_LOG_VERSION = 1;
@@ -19,13 +20,17 @@ const count = z.int().nonnegative();
 /** `z.number()` refuses infinite ones; a last level has no end, and β may be off. */
 const extended = z.custom<number>((value) => typeof value === "number" && !Number.isNaN(value), "must be a number");
 const levelSchema = z.object({ lo: extended, hi: extended, quantum: extended });
-const calibrationSchema = z.object({ first: z.number(), levels: z.int().positive(), factor: z.number() });
+const calibrationSchema = z.object({
+  first: z.number(),
+  levels: z.int().positive().max(LADDER_LEVELS_MAX),
+  factor: z.number(),
+});
 
 /** What the core was configured with, defaults included; policy and balancer by their names. */
 export const inputLogConfigSchema = z.object({
   policy: z.string(),
   balancer: z.string(),
-  ladder: z.union([calibrationSchema, z.array(levelSchema).min(1)]),
+  ladder: z.union([calibrationSchema, z.array(levelSchema).min(1).max(LADDER_LEVELS_MAX)]),
   binding: z.enum(["arrival", "late"]),
   misfit: z.enum(["stop", "skip"]),
   windowSteps: z.int().positive(),

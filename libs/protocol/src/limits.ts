@@ -32,4 +32,6 @@ export const ORPHAN_GRACE_MS = 10_000;
 export const CANCEL_MEMORY_MS = 60_000;
 /** Parent calls that a call may name: a join of more branches names the ones that ended last. */
 export const PARENT_CALLS_MAX = 64;
+/** Levels of a ladder: doubling, these reach from a microsecond to centuries. */
+export const LADDER_LEVELS_MAX = 64;
 export const DEFAULT_TENANT = "default";

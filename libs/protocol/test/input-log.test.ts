@@ -80,6 +80,8 @@ describe("an input log", () => {
   });
 
   const [first = "", second = ""] = lines;
+  const ladderOf = (levels: number) =>
+    formatInputLog({ ...header, config: { ...header.config, ladder: { first: 1, levels, factor: 2 } } });
   it.each([
     ["nothing", [], "not_an_input_log", 1],
     ["an empty line", [""], "not_an_input_log", 1],
@@ -88,6 +90,7 @@ describe("an input log", () => {
     ["a torn header", [first.slice(0, 40)], "not_an_input_log", 1],
     ["a newer format", [formatInputLog({ ...header, version: 2 })], "log_version_unknown", 1],
     ["a header without a policy", [formatInputLog({ ...header, config: {} })], "log_line_invalid", 1],
+    ["more levels than a ladder has", [ladderOf(65)], "log_line_invalid", 1],
     ["a torn line in the middle", [first, second.slice(0, 30), second], "log_line_invalid", 2],
     ["an input without its time", [first, '{"input":{"kind":"planDue"},"commands":[]}'], "log_line_invalid", 2],
     ["an input without its commands", [first, '{"input":{"kind":"planDue","at":1}}', second], "log_line_invalid", 2],

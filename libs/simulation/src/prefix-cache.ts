@@ -222,11 +222,10 @@ export class PrefixCache {
     if (known) return known;
     // From the call back to what is known, then forward: a path can be longer than a stack is deep.
     const missing: number[] = [];
-    const { calls } = call.program.spec;
     let index: number | undefined = call.index;
     while (index !== undefined && !nodes.answers[index]) {
       missing.push(index);
-      index = calls[index]?.extends;
+      index = baseOf(call.program, index);
     }
     let answer: CacheNode | undefined;
     for (let i = missing.length - 1; i >= 0; i--) answer = this.addCall(call.program, nodes, missing[i] as number);
@@ -243,7 +242,8 @@ export class PrefixCache {
     const promptOf = spec.samePromptAs ?? index;
     let prompt = nodes.prompts[promptOf];
     if (!prompt) {
-      const base = spec.extends === undefined ? this.sharedNode(program) : nodes.answers[spec.extends];
+      const extended = baseOf(program, index);
+      const base = extended === undefined ? this.sharedNode(program) : nodes.answers[extended];
       if (!base) throw new Error(`call ${index} of program ${program.index} extends nothing`);
       prompt = new CacheNode(base, base.endBlock, Math.floor(promptTokens / blockTokens));
       nodes.prompts[promptOf] = prompt;
@@ -269,6 +269,15 @@ export class PrefixCache {
     this.programs.set(program, nodes);
     return nodes;
   }
+}
+
+/**
+ * The call whose context the prompt goes on from. In an open loop that one may still be running: its answer is not
+ * there, and so the whole prompt is the call's own.
+ */
+function baseOf({ spec, calls }: SimProgram, index: number): number | undefined {
+  const base = spec.calls[index]?.extends;
+  return base === undefined || calls[base]?.endedAt === undefined ? undefined : base;
 }
 
 function isLive(node: CacheNode): boolean {

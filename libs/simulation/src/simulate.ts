@@ -141,9 +141,15 @@ class Simulation implements AgentWorld, ClientWorld {
         break;
       case "tick":
         this.feed({ kind: "timePassed", at: this.now });
-        this.events.push(this.now + TICK_MS, event);
+        this.events.push(this.nextTickAt(), event);
         break;
     }
+  }
+
+  /** Where there is no call, the last tick before the next event: a pause of years costs nothing. */
+  private nextTickAt(): Millis {
+    const idleMs = this.clients.calls.size === 0 ? this.events.minKey - this.now : 0;
+    return this.now + TICK_MS * Math.max(1, Math.floor(idleMs / TICK_MS));
   }
 
   private foresee(at: Millis, event: Event): void {

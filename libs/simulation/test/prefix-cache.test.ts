@@ -15,12 +15,15 @@ function single(blocks: number, index = 0, shared = 0): SimProgram {
   return new SimProgram(index, program(0, [call(blocks * BLOCK, 1)], over));
 }
 
+/** The whole call, up to its end. */
 function use(cache: PrefixCache, of: SimProgram, index = 0): { found: number; loaded: number } {
   const one = new SimCall(of, index, 0);
   const got = { found: cache.find(one), loaded: cache.load(one) };
   one.computed = one.promptTokens + one.decodeTokens - 1;
   cache.advance(one);
   cache.release(one);
+  one.endedAt = 0;
+  of.calls[index] = one;
   return got;
 }
 

@@ -13,14 +13,16 @@ const callSpec = (index: number): fc.Arbitrary<CallSpec> =>
       second: index < 2 ? fc.constant(undefined) : fc.option(fc.nat(index - 1), { nil: undefined }),
       gapMs: fc.constantFrom(0, 0, 13, 400),
       goesOn: fc.boolean(),
+      // Those of an open loop wait for nobody.
+      waits: fc.constantFrom(true, true, false),
       newPromptTokens: fc.nat(70),
       decodeTokens: fc.integer({ min: 1, max: 40 }),
       thread: fc.constantFrom(undefined, "a", "b"),
     })
-    .map(({ parent, second, goesOn, thread, ...sizes }) => ({
+    .map(({ parent, second, goesOn, waits, thread, ...sizes }) => ({
       ...sizes,
       ...(thread === undefined ? {} : { thread }),
-      parents: [...new Set([parent, second].filter((one) => one !== undefined))],
+      parents: waits ? [...new Set([parent, second].filter((one) => one !== undefined))] : [],
       extends: goesOn ? parent : undefined,
     }));
 

@@ -167,6 +167,15 @@ describe("a prefix cache", () => {
     expect(play(two, { preset, system: { ...simple, cache: "lru" } }).calls[1]?.cachedTokens).toBe(32);
   });
 
+  it("has nothing of an answer that is still being generated, as an open loop asks for it", () => {
+    const cachedAfter = (gapMs: number) => {
+      const programs = [program(0, [call(40, 9), call(20, 2, { extends: 0, gapMs })])];
+      return play(programs, { preset, system: { ...simple, cache: "lru" } }).calls[1]?.cachedTokens;
+    };
+    // The first call's prompt takes 50 ms, its answer ends at 130.
+    expect([cachedAfter(60), cachedAfter(1_000)]).toEqual([0, 48]);
+  });
+
   it("has evicted blocks in host memory, and loads them in one transfer", () => {
     // 6 blocks: the second program's 80 tokens push out the first one's.
     const programs = [program(0, chain(1_000, [40, 9], [20, 2])), program(300, [call(80, 2)])];
@@ -257,6 +266,12 @@ describe("a simulation", () => {
       return JSON.stringify(simulate({ programs, engines: 2, preset: presets["a100-8b"], system, keepCalls: true }));
     };
     expect(run()).toBe(run());
+  });
+
+  it("plays a pause of centuries at no cost", () => {
+    const later = 1e13;
+    const { endedAtMs, programs } = play([program(0, [call(1, 10)]), program(later, [call(1, 10)])]);
+    expect(endedAtMs - later).toBeCloseTo(programs[0]?.endedAtMs ?? 0, 0);
   });
 
   it("refuses what cannot be played", () => {

@@ -73,6 +73,7 @@ describe("a call trace", () => {
   it.each([
     ["trace_line_invalid", "completionTokens", { completionTokens: -1 }],
     ["trace_line_invalid", "endedAtMs: must not be before arrivedAtMs", { endedAtMs: 0 }],
+    ["trace_line_invalid", "endedAtMs: Too big", { endedAtMs: 1e300 }],
     ["trace_line_invalid", "status", { status: "fine" }],
     ["trace_line_invalid", 'Unrecognized key: "prompt"', { prompt: "text" }],
     ["trace_call_repeated", "call a is there already", { call: "a" }],

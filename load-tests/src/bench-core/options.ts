@@ -1,6 +1,6 @@
 /** The command line of `npm run bench:core`. */
 import type { PolicyName } from "@autellix/core";
-import { number, parseFlags, UsageError } from "../options.ts";
+import { number, parseFlags, UsageError, whole } from "../options.ts";
 import { SCHEDULER_SEMI_SPACE_MB } from "./isolated.ts";
 import { type CoreLoad, defaultLoad, policyName, QUEUED_CALLS_MAX } from "./load.ts";
 import type { MemoryLoad } from "./memory.ts";
@@ -50,18 +50,19 @@ export function parseCoreOptions(args: readonly string[]): CoreOptions | undefin
   const [first] = policies;
   if (first === undefined) throw new UsageError("--policy names none");
   const depths = list(values.queued, (quick ? QUICK_QUEUED : QUEUED).map(String));
-  const queued = depths.map((text) => whole(number("queued", text, 0, 1_000, QUEUED_CALLS_MAX), "queued"));
-  const batchCallsMax = whole(number("batch", values.batch, defaultLoad.batchCallsMax, 1, 4_096), "batch");
+  if (depths.length === 0) throw new UsageError("--queued names none");
+  const queued = depths.map((text) => whole("queued", text, 0, 1_000, QUEUED_CALLS_MAX));
+  const batchCallsMax = whole("batch", values.batch, defaultLoad.batchCallsMax, 1, 4_096);
   const held = Math.max(batchCallsMax, defaultLoad.heldCallsMax);
   const base: CoreLoad = {
     ...defaultLoad,
     batchCallsMax,
-    callsPerProgram: whole(number("calls", values.calls, defaultLoad.callsPerProgram, 1, 1_000), "calls"),
-    heldCallsMax: whole(number("held", values.held, held, batchCallsMax, 100_000), "held"),
+    callsPerProgram: whole("calls", values.calls, defaultLoad.callsPerProgram, 1, 1_000),
+    heldCallsMax: whole("held", values.held, held, batchCallsMax, 100_000),
     startsPrograms: !values["named-only"],
     windowsPerCall: number("windows", values.windows, defaultLoad.windowsPerCall, 1, 1_000),
     turnoverMs: 1_000 * number("turnover", values.turnover, defaultLoad.turnoverMs / 1_000, 1, 500),
-    seed: whole(number("seed", values.seed, defaultLoad.seed, 0, 2 ** 31), "seed"),
+    seed: whole("seed", values.seed, defaultLoad.seed, 0, 2 ** 31),
   };
   const least = Math.min(...queued);
   const extra: CoreLoad[] = [
@@ -73,7 +74,7 @@ export function parseCoreOptions(args: readonly string[]): CoreOptions | undefin
     speeds: values.plain ? plain : [...plain, ...extra],
     memories: memoriesOf(first, base.callsPerProgram, quick ? [least] : queued),
     measureMs: 1_000 * number("seconds", values.seconds, quick ? QUICK_SECONDS : 8, 0.1, 600),
-    semiSpaceMb: whole(number("semi-space", values["semi-space"], SCHEDULER_SEMI_SPACE_MB, 1, 1_024), "semi-space"),
+    semiSpaceMb: whole("semi-space", values["semi-space"], SCHEDULER_SEMI_SPACE_MB, 1, 1_024),
     profileFolder: values.profile,
     quick,
     out: values.out,
@@ -119,9 +120,4 @@ function checkedPolicy(text: string): PolicyName {
   } catch (error) {
     throw new UsageError(error instanceof Error ? error.message : String(error));
   }
-}
-
-function whole(value: number, name: string): number {
-  if (!Number.isInteger(value)) throw new UsageError(`--${name} must be a whole number`);
-  return value;
 }

@@ -1,6 +1,7 @@
 /** The command line of `npm run bench:paper`. */
 import { join } from "node:path";
-import { number, parseFlags, UsageError } from "../options.ts";
+import { isPresetName, type PresetName, presets } from "@autellix/engines/cost";
+import { notOne, parseFlags, UsageError, whole } from "../options.ts";
 import { RESULTS_FOLDER } from "../report.ts";
 import { SEEDS_MIN } from "./protocols.ts";
 import type { Piece } from "./section.ts";
@@ -23,6 +24,8 @@ const OTHER_WORKLOADS = ["swe", "deep-research", "agentx", "one-call", "equal"] 
 /** Of a quick run: one workload of each shape. */
 const QUICK_WORKLOADS = ["sharegpt", "lats"] as const;
 const QUICK_PROGRAMS_MIN = 50;
+const DEFAULT_PRESET: PresetName = "a100-8b";
+const THREADS = 2;
 const THREADS_MAX = 64;
 const SEEDS_OPTION_MAX = 40;
 
@@ -32,7 +35,7 @@ export interface PaperOptions {
   systems: readonly string[];
   pieces: readonly Piece[];
   protocols: readonly ("finite" | "steady")[];
-  preset: string;
+  preset: PresetName;
   seedsMin: number;
   programsMin: number | undefined;
   threads: number;
@@ -55,8 +58,8 @@ ${list.join("\n")}
                        ${OTHER_SYSTEMS.join(", ")}
   --protocols A,B      finite, steady (default: both)
   --seeds N            seeds of a point, at least (default ${SEEDS_MIN})
-  --preset NAME        engine (default a100-8b)
-  --threads N          runs at once (default 2)
+  --preset NAME        engine: ${Object.keys(presets).join(", ")} (default ${DEFAULT_PRESET})
+  --threads N          runs at once (default ${THREADS})
   --out FOLDER         (default load-tests/results/paper); runs that are stored there are not played again
   --fresh              play all runs anew
 `;
@@ -69,6 +72,9 @@ export function parsePaperOptions(args: readonly string[], pieces: readonly Piec
   const quick = values.quick ?? false;
   const all = values.all ?? false;
   if (quick && all) throw new UsageError("--quick and --all are two runs");
+  const { preset = DEFAULT_PRESET } = values;
+  if (!isPresetName(preset)) throw notOne("preset", preset, Object.keys(presets));
+  if (values.out === "") throw new UsageError("--out needs a folder");
   const everything = [...PAPER_WORKLOADS, ...OTHER_WORKLOADS];
   const allSystems = [...PAPER_SYSTEMS, ...OTHER_SYSTEMS];
   const usual = quick ? QUICK_WORKLOADS : all ? everything : PAPER_WORKLOADS;
@@ -86,22 +92,23 @@ export function parsePaperOptions(args: readonly string[], pieces: readonly Piec
     systems: listOf("systems", values.systems, allSystems) ?? (all ? allSystems : PAPER_SYSTEMS),
     pieces: pieces.filter(({ id, inDefault }) => chosen?.includes(id) ?? (all || inDefault)),
     protocols: listOf("protocols", values.protocols, ["finite", "steady"] as const) ?? ["finite", "steady"],
-    preset: values.preset ?? "a100-8b",
-    seedsMin: number("seeds", values.seeds, quick ? 1 : SEEDS_MIN, 1, SEEDS_OPTION_MAX),
+    preset,
+    seedsMin: whole("seeds", values.seeds, quick ? 1 : SEEDS_MIN, 1, SEEDS_OPTION_MAX),
     programsMin: quick ? QUICK_PROGRAMS_MIN : undefined,
-    threads: number("threads", values.threads, 2, 1, THREADS_MAX),
+    threads: whole("threads", values.threads, THREADS, 1, THREADS_MAX),
     out: values.out ?? join(RESULTS_FOLDER, quick ? "paper-quick" : "paper"),
     fresh: values.fresh ?? false,
   };
 }
 
-function listOf<T extends string>(name: string, text: string | undefined, known: readonly T[]): T[] | undefined {
+function listOf<T extends string>(option: string, text: string | undefined, known: readonly T[]): T[] | undefined {
   if (text === undefined) return undefined;
-  return text.split(",").map((word) => {
-    const found = known.find((item) => item === word.trim());
-    if (found === undefined) throw new UsageError(`--${name}: "${word}" is none of ${known.join(", ")}`);
-    return found;
+  const found = text.split(",").map((word) => {
+    const name = known.find((item) => item === word.trim());
+    if (name === undefined) throw new UsageError(`--${option}: "${word}" is none of ${known.join(", ")}`);
+    return name;
   });
+  return [...new Set(found)];
 }
 
 function parse(args: readonly string[]) {

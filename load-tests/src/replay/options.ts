@@ -1,8 +1,9 @@
 /** The command line of `npm run replay`. */
 import { parseArgs } from "node:util";
 import { isPresetName, type PresetName, presets } from "@autellix/engines/cost";
-import { ENGINES_MAX, isSystemName, type SystemName, systems } from "@autellix/simulation";
-import { number, UsageError } from "../options.ts";
+import { ENGINES_MAX, type SystemName, systems } from "@autellix/simulation";
+import { notOne, UsageError, whole } from "../options.ts";
+import { policiesOf } from "../simulate/options.ts";
 
 const DEFAULT_PRESET: PresetName = "a100-8b";
 
@@ -47,28 +48,9 @@ export function parseReplayOptions(args: readonly string[]): ReplayOptions | und
     printsCommands: values.commands ?? false,
     policies: simulates ? policiesOf(values.policy ?? "") : [],
     preset,
-    engines: values.engines === undefined ? undefined : wholeEngines(values.engines),
+    engines: values.engines === undefined ? undefined : whole("engines", values.engines, 1, 1, ENGINES_MAX),
     isOpenLoop: values["open-loop"] ?? false,
   };
-}
-
-function policiesOf(list: string): SystemName[] {
-  const names = list.split(",").map((text) => {
-    const name = text.trim();
-    if (!isSystemName(name)) throw notOne("policy", name, Object.keys(systems));
-    return name;
-  });
-  return [...new Set(names)];
-}
-
-function notOne(option: string, text: string, names: readonly string[]): UsageError {
-  return new UsageError(`--${option} must be one of ${names.join(", ")}, not "${text}"`);
-}
-
-function wholeEngines(text: string): number {
-  const engines = number("engines", text, 1, 1, ENGINES_MAX);
-  if (!Number.isInteger(engines)) throw new UsageError(`--engines must be a whole number, not "${text}"`);
-  return engines;
 }
 
 function parse(args: readonly string[]) {

@@ -1,7 +1,7 @@
 /** What other policies would do to the traffic of an input log. */
 import { type BalancerName, balancers, type EngineCapacity, type Input, isBalancerName } from "@autellix/core";
 import { type EnginePreset, presets } from "@autellix/engines/cost";
-import { readInputLog } from "@autellix/protocol/input-log";
+import { InputLogError, readInputLog } from "@autellix/protocol/input-log";
 import { type ProgramSpec, programsOfTrace, RecordedCalls, simulate, systems, traceOf } from "@autellix/simulation";
 import { type Played, simulationText } from "../simulate/table.ts";
 import type { ReplayOptions } from "./options.ts";
@@ -23,7 +23,7 @@ export async function readRecording(lines: AsyncIterable<string>, isOpenLoop: bo
   let balancer: string | undefined;
   for await (const item of readInputLog(lines)) {
     if (item.kind === "header") balancer = item.header.config.balancer;
-    if (item.kind === "input") recorded.hear(item.input as Input);
+    if (item.kind === "input") hear(recorded, item.input as Input, item.line);
   }
   const { calls, unfinishedCalls } = traceOf(recorded.all());
   const { programs, skippedCalls } = programsOfTrace(calls, isOpenLoop ? "open" : "closed");
@@ -39,6 +39,16 @@ export async function readRecording(lines: AsyncIterable<string>, isOpenLoop: bo
     balancer: balancer !== undefined && isBalancerName(balancer) ? balancer : undefined,
     text: `${count} calls of ${programs.length} programs${left.join("")}`,
   };
+}
+
+/** The fields of an input are the core's business: one that has none of them is known by what it does here. */
+function hear(recorded: RecordedCalls, input: Input, line: number): void {
+  try {
+    recorded.hear(input);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new InputLogError("log_line_invalid", line, `${input.kind} cannot be read: ${reason}`);
+  }
 }
 
 /** @returns a table with a row for each policy. */

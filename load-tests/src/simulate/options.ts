@@ -12,7 +12,7 @@ import {
   type WorkloadName,
   workloadNames,
 } from "@autellix/simulation";
-import { number, parseFlags, RATE_MAX, UsageError } from "../options.ts";
+import { notOne, number, parseFlags, RATE_MAX, UsageError, whole } from "../options.ts";
 
 const DEFAULT_POLICIES = "fcfs,plas";
 const DEFAULT_PRESET: PresetName = "a100-8b";
@@ -94,24 +94,19 @@ function trafficOf(values: Values): Traffic {
   };
 }
 
-/** A policy's name stands for it on the laboratory's engine, a system's for that system. */
-function policiesOf(list: string): SystemName[] {
+/**
+ * A policy's name stands for it on the laboratory's engine, a system's for that system.
+ *
+ * @param list names with commas between them.
+ * @throws UsageError
+ */
+export function policiesOf(list: string): SystemName[] {
   const names = list.split(",").map((text) => {
     const name = text.trim();
     if (!isSystemName(name)) throw notOne("policy", name, Object.keys(systems));
     return name;
   });
   return [...new Set(names)];
-}
-
-function notOne(option: string, text: string, names: readonly string[]): UsageError {
-  return new UsageError(`--${option} must be one of ${names.join(", ")}, not "${text}"`);
-}
-
-function whole(name: string, text: string | undefined, fallback: number, min: number, max: number): number {
-  const value = number(name, text, fallback, min, max);
-  if (!Number.isInteger(value)) throw new UsageError(`--${name} must be a whole number, not "${text}"`);
-  return value;
 }
 
 function parse(args: readonly string[]) {

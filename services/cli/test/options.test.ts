@@ -1,4 +1,5 @@
 import { balancers, policies } from "@autellix/core";
+import { presets } from "@autellix/engines/cost";
 import { describe, expect, it } from "vitest";
 import { parseStartOptions, startHelp } from "../src/start/options.ts";
 import { UsageError } from "../src/usage.ts";
@@ -69,7 +70,11 @@ describe("the options of npm start", () => {
     [["--balancer", "toString"], `--balancer must be one of ${Object.keys(balancers).join(", ")}, not "toString"`],
     [["--input-log", ""], "--input-log needs a file"],
     [["--trace", ""], "--trace needs a file"],
-    [["--preset", "h100"], "--preset is for --engine simulated"],
+    [["--preset", "a100-8b"], "--preset is for --engine simulated"],
+    [
+      ["--engine", "simulated", "--preset", "h100"],
+      `--preset must be one of ${Object.keys(presets).join(", ")}, not "h100"`,
+    ],
   ])("refuse %j in one line", (args, message) => {
     expect(() => parse(args)).toThrow(new UsageError(message));
   });

@@ -4,6 +4,7 @@ import {
   ATTEMPTS_CRASHED_MAX,
   CALL_LIFETIME_MAX_MS,
   CANCEL_MEMORY_MS,
+  LADDER_LEVELS_MAX,
   NAME_PATTERN,
   OUTCOMES_DISPATCH_SHARE_MAX,
   QUEUED_CALLS_MAX,
@@ -36,7 +37,7 @@ export const schedulerConfig = z.object({
    */
   AUTELLIX_LADDER_FIRST_MS: count(1_000),
   /** K. Others' usual choice; the top must reach long programs' service. */
-  AUTELLIX_LADDER_LEVELS: count(LEVELS),
+  AUTELLIX_LADDER_LEVELS: envInt({ min: 1, max: LADDER_LEVELS_MAX }).default(LEVELS),
   /** Each level is so many times as wide as the one before. */
   AUTELLIX_LADDER_FACTOR: envNumber({ min: 1, max: 100 }).default(FACTOR),
   /** Waiting over service at which a call goes back to Q1; `off`: never. Default: the core's. */

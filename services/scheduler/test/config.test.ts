@@ -45,6 +45,8 @@ describe("the scheduler's variables", () => {
     ["AUTELLIX_BETA", "-1"],
     ["AUTELLIX_LADDER", "wooden"],
     ["AUTELLIX_LADDER_FACTOR", "0.5"],
+    ["AUTELLIX_LADDER_LEVELS", "65"],
+    ["AUTELLIX_LADDER_LEVELS", "0"],
     ["AUTELLIX_BINDING", "never"],
     ["AUTELLIX_MISFIT", "wait"],
     ["AUTELLIX_INPUT_LOG_BYTES_MAX", "12"],

@@ -2,6 +2,7 @@
 import { isAbsolute, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { balancers, policies } from "@autellix/core";
+import { presets } from "@autellix/engines/cost";
 import { type Env, LOG_LEVELS } from "@autellix/runtime";
 import { UsageError } from "../usage.ts";
 
@@ -28,6 +29,7 @@ const PROCESSES_MAX = 64;
 const PORT_MAX = 65_535;
 const POLICIES = Object.keys(policies);
 const BALANCERS = Object.keys(balancers);
+const PRESETS = Object.keys(presets);
 const ENGINES = ["llama", "simulated"] as const;
 
 const table = {
@@ -62,7 +64,7 @@ const table = {
     value: "FILE",
     help: "only keys of this file may call; made by `npm run keys -- create NAME` (default: any key, tenant default)",
   },
-  preset: { value: "NAME", help: "cost model of the simulated engine" },
+  preset: { value: "NAME", help: `cost model of the simulated engine: ${PRESETS.join(", ")} (default: a100-8b)` },
   "input-log": {
     value: "FILE",
     help: "record what schedulers decide by, without any text: inputs.jsonl gives inputs.<pool>.<epoch>.jsonl, for `npm run replay`",
@@ -133,7 +135,7 @@ export function parseStartOptions(
     natsPort: wholeNumber("nats-port", values["nats-port"] ?? String(DEFAULTS.natsPort), PORT_MAX),
     dataDir: resolve(cwd, values["data-dir"] ?? defaultDataDir),
     apiKeysFile: values["api-keys"] === undefined ? undefined : resolve(cwd, values["api-keys"]),
-    preset: values.preset,
+    preset: values.preset === undefined ? undefined : choice("preset", values.preset, PRESETS),
     inputLogFile: values["input-log"] === undefined ? undefined : resolve(cwd, values["input-log"]),
     traceFile: values.trace === undefined ? undefined : resolve(cwd, values.trace),
     logLevel: choice("log-level", values["log-level"] ?? DEFAULTS.logLevel, LOG_LEVELS),
