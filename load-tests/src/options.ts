@@ -40,8 +40,13 @@ export function parseFlags<const Options extends NonNullable<ParseArgsConfig["op
   args: readonly string[],
   options: Options,
 ) {
+  return orUsageError(() => parseArgs({ args: [...args], strict: true, allowPositionals: false, options }).values);
+}
+
+/** What `parseArgs` throws is a mistake of the caller's. @throws UsageError */
+export function orUsageError<T>(parse: () => T): T {
   try {
-    return parseArgs({ args: [...args], strict: true, allowPositionals: false, options }).values;
+    return parse();
   } catch (error) {
     throw new UsageError(error instanceof Error ? error.message : String(error));
   }

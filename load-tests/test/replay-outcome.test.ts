@@ -2,29 +2,9 @@ import { formatInputLog, InputLogError } from "@autellix/protocol/input-log";
 import { describe, expect, test } from "vitest";
 import { parseReplayOptions, type ReplayOptions } from "../src/replay/options.ts";
 import { outcomeText, readRecording } from "../src/replay/outcome.ts";
+import { header as logHeader } from "./input-log.ts";
 
-const header = {
-  log: "autellix-inputs",
-  version: 1,
-  pool: "sim",
-  epoch: 7,
-  config: {
-    policy: "plas",
-    balancer: "round-robin",
-    ladder: { first: 1_000, levels: 7, factor: 2 },
-    binding: "arrival",
-    misfit: "stop",
-    windowSteps: 8,
-    reserveCallsMax: 2,
-    beta: 8,
-    betaFloorMs: 1_000,
-    attemptsCrashedMax: 3,
-    programIdleMaxMs: 1,
-    cancelMemoryMs: 1,
-    cancelMemoryMax: 1,
-    planResendMs: 1,
-  },
-};
+const header = { ...logHeader, config: { ...logHeader.config, balancer: "round-robin" } };
 const capacity = {
   batchCallsMax: 2,
   residentCallsMax: 8,

@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import { UsageError } from "../src/options.ts";
 import { HELP, parseReplayOptions } from "../src/replay/options.ts";
 import { inputText, replayText } from "../src/replay/text.ts";
+import { header } from "./input-log.ts";
 
 describe("the command line of replay", () => {
   test("has defaults: nothing is printed but the result, and nothing simulated", () => {
@@ -41,28 +42,6 @@ describe("the command line of replay", () => {
   });
 });
 
-const header = {
-  log: "autellix-inputs",
-  version: 1,
-  pool: "sim",
-  epoch: 7,
-  config: {
-    policy: "plas",
-    balancer: "locality",
-    ladder: { first: 1_000, levels: 7, factor: 2 },
-    binding: "arrival",
-    misfit: "stop",
-    windowSteps: 8,
-    reserveCallsMax: 2,
-    beta: 8,
-    betaFloorMs: 1_000,
-    attemptsCrashedMax: 3,
-    programIdleMaxMs: 1,
-    cancelMemoryMs: 1,
-    cancelMemoryMax: 1,
-    planResendMs: 1,
-  },
-} as const;
 const inputs = new Map([
   ["callArrived", 2],
   ["planDue", 3],

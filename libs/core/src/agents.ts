@@ -225,7 +225,6 @@ function answerFenced(
   state.unqueue(call);
   call.stage = "settling";
   call.engine = engine;
-  call.planned = true;
   engine.start(call);
   engine.fences.push({ ...fenced, fence: call.fence });
 }

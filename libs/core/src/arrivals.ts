@@ -104,7 +104,6 @@ function adopt(
   call.stage = "queued";
   call.engine = engine;
   call.attempt = reported.attempt;
-  call.planned = true;
   call.held = true;
   call.mayHaveRun = false;
   call.serviceMs = reported.serviceMs;

@@ -76,6 +76,7 @@ export class Engine {
   /** The call is in a plan of this engine: from here on its agent may hold it. */
   start(call: Call): void {
     if (this.has(call)) return;
+    call.planned = true;
     // It may have been here before.
     if (call.attempt > 1) this.ordered = this.ordered.filter((other) => other !== call);
     this.started.set(call.id, call);

@@ -253,7 +253,6 @@ function plannedCall(engine: Engine, call: Call, at: Millis): PlannedCall {
     return call.plannedAs;
   }
   engine.start(call);
-  call.planned = true;
   return { call: call.id, attempt: call.attempt, dispatch: dispatchOf(call, at) };
 }
 

@@ -62,7 +62,6 @@ function promote(state: State, call: Call, at: Millis): void {
   call.promotedServiceMs = call.servedMs + call.serviceMs;
   call.order = state.takeOrder();
   state.totals.promotions++;
-  const queues = call.engine ? call.engine.queues : state.unbound;
-  queues.at(0).insert(call);
+  state.queuesOf(call).at(0).insert(call);
   state.queued(call);
 }

@@ -2,7 +2,7 @@
 import { parseArgs } from "node:util";
 import { isPresetName, type PresetName, presets } from "@autellix/engines/cost";
 import { ENGINES_MAX, type SystemName, systems } from "@autellix/simulation";
-import { notOne, UsageError, whole } from "../options.ts";
+import { notOne, orUsageError, UsageError, whole } from "../options.ts";
 import { policiesOf } from "../simulate/options.ts";
 
 const DEFAULT_PRESET: PresetName = "a100-8b";
@@ -56,21 +56,13 @@ export function parseReplayOptions(args: readonly string[]): ReplayOptions | und
 function parse(args: readonly string[]) {
   const text = { type: "string" } as const;
   const flag = { type: "boolean" } as const;
-  try {
-    return parseArgs({
-      args: [...args],
-      strict: true,
-      allowPositionals: true,
-      options: {
-        commands: flag,
-        policy: text,
-        preset: text,
-        engines: text,
-        "open-loop": flag,
-        help: { ...flag, short: "h" },
-      },
-    });
-  } catch (error) {
-    throw new UsageError(error instanceof Error ? error.message : String(error));
-  }
+  const options = {
+    commands: flag,
+    policy: text,
+    preset: text,
+    engines: text,
+    "open-loop": flag,
+    help: { ...flag, short: "h" },
+  } as const;
+  return orUsageError(() => parseArgs({ args: [...args], strict: true, allowPositionals: true, options }));
 }
