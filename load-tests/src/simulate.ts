@@ -5,16 +5,10 @@ import { presets } from "@autellix/engines/cost";
 import { readCallTrace, TraceError } from "@autellix/protocol/call-trace";
 import { type ProgramSpec, programsOfTrace, promptTokensOf, simulate, systems, workloads } from "@autellix/simulation";
 import { say } from "./console.ts";
+import { endUnreadable, UnreadableFile } from "./ending.ts";
 import { UsageError } from "./options.ts";
 import { HELP, parseSimulateOptions, type Traffic } from "./simulate/options.ts";
 import { type Played, simulationText } from "./simulate/table.ts";
-
-const UNREADABLE_EXIT_CODE = 2;
-
-/** `message` is one line for a person: code, file and line first. */
-class UnreadableTrace extends Error {
-  override readonly name = "UnreadableTrace";
-}
 
 async function main(args: readonly string[]): Promise<void> {
   const options = parseSimulateOptions(args);
@@ -57,7 +51,7 @@ async function programsOf(traffic: Traffic): Promise<{ programs: ProgramSpec[]; 
   const calls = await readFiles(files);
   const { programs, skippedCalls } = programsOfTrace(calls, isOpenLoop ? "open" : "closed");
   if (programs.length === 0)
-    throw new UnreadableTrace(`trace_empty: no call in ${files.join(", ")} has generated anything`);
+    throw new UnreadableFile(`trace_empty: no call in ${files.join(", ")} has generated anything`);
   const count = programs.reduce((sum, program) => sum + program.calls.length, 0);
   const skipped = skippedCalls === 0 ? "" : `, without ${skippedCalls} calls that generated nothing`;
   return { programs, text: `${count} calls of ${programs.length} programs${skipped}` };
@@ -90,23 +84,12 @@ async function readFiles(files: readonly string[]) {
     return calls;
   } catch (error) {
     if (!(error instanceof TraceError)) throw error;
-    throw new UnreadableTrace(`${error.code}: ${file} line ${Math.max(1, error.line - before)}: ${error.reason}`);
+    throw new UnreadableFile(`${error.code}: ${file} line ${Math.max(1, error.line - before)}: ${error.reason}`);
   }
-}
-
-/** @returns one line for a person; undefined for a defect, which shows its stack. */
-function readableText(error: unknown): string | undefined {
-  if (error instanceof UsageError) return `${error.message}; see npm run simulate -- --help`;
-  if (error instanceof UnreadableTrace) return error.message;
-  const { code, message } = error as NodeJS.ErrnoException;
-  return code === "ENOENT" || code === "EACCES" || code === "EISDIR" ? message : undefined;
 }
 
 try {
   await main(process.argv.slice(2));
 } catch (error) {
-  const text = readableText(error);
-  if (text === undefined) throw error;
-  console.error(text);
-  process.exitCode = UNREADABLE_EXIT_CODE;
+  endUnreadable(error, "npm run simulate");
 }

@@ -114,16 +114,18 @@ export function commandDigest(command: { kind: string }): string {
  */
 export async function* readInputLog(lines: Iterable<string> | AsyncIterable<string>): AsyncGenerator<InputLogItem> {
   let line = 0;
-  /** The line before, which can be read now that it is known not to be the last. */
-  let held: string | undefined;
+  /** The last line that is not blank: it can be read once it is known whether it is the last. */
+  let held: { text: string; line: number } | undefined;
   for await (const text of lines) {
-    if (held !== undefined) yield readItem(held, line, false);
-    held = text;
     line++;
+    // Blank lines at the end are what editors and copies leave there.
+    if (text === "" && line > 1) continue;
+    if (held && held.line < line - 1) throw new InputLogError("log_line_invalid", held.line + 1, "this line is blank");
+    if (held) yield readItem(held.text, held.line, false);
+    held = { text, line };
   }
-  // An empty last "line" is what follows the end of the last one.
-  if (held !== undefined && (held !== "" || line === 1)) yield readItem(held, line, true);
-  else if (held === undefined) throw new InputLogError("not_an_input_log", 1, "the file is empty");
+  if (!held) throw new InputLogError("not_an_input_log", 1, "the file is empty");
+  yield readItem(held.text, held.line, true);
 }
 
 function readItem(text: string, line: number, isLast: boolean): InputLogItem {

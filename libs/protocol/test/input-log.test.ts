@@ -71,8 +71,9 @@ describe("an input log", () => {
     }
   });
 
-  it("may end with an empty line, as a file that is split at its line ends does", async () => {
+  it("may end with empty lines, as a file that is split at its line ends does", async () => {
     expect(await read([...lines.slice(0, 2), ""])).toHaveLength(2);
+    expect(await read([...lines.slice(0, 2), "", ""])).toHaveLength(2);
   });
 
   it("without inputs is one, too", async () => {
@@ -92,6 +93,7 @@ describe("an input log", () => {
     ["a header without a policy", [formatInputLog({ ...header, config: {} })], "log_line_invalid", 1],
     ["more levels than a ladder has", [ladderOf(65)], "log_line_invalid", 1],
     ["a torn line in the middle", [first, second.slice(0, 30), second], "log_line_invalid", 2],
+    ["an empty line in the middle", [first, "", second], "log_line_invalid", 2],
     ["an input without its time", [first, '{"input":{"kind":"planDue"},"commands":[]}'], "log_line_invalid", 2],
     ["an input without its commands", [first, '{"input":{"kind":"planDue","at":1}}', second], "log_line_invalid", 2],
     ["an end that is none", [first, '{"end":"stopped"}', second], "log_line_invalid", 2],

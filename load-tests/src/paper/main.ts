@@ -1,6 +1,7 @@
 /** `npm run bench:paper`: the paper's evaluation on the simulator. */
 import { join } from "node:path";
 import { closeLine, say, showStatus } from "../console.ts";
+import { endUnreadable } from "../ending.ts";
 import { commandLine, describeMachine } from "../machine.ts";
 import { UsageError } from "../options.ts";
 import { Bench, Interrupted, progressLine } from "./bench.ts";
@@ -77,5 +78,5 @@ try {
   } else if (error instanceof UsageError) {
     console.error(`${error.message}\n\n${helpText(pieces)}`);
     process.exitCode = USAGE_EXIT_CODE;
-  } else throw error;
+  } else endUnreadable(error, "npm run bench:paper");
 }

@@ -3,6 +3,7 @@
  */
 import { appendFileSync, existsSync, mkdirSync, readFileSync, truncateSync } from "node:fs";
 import { dirname } from "node:path";
+import { UnreadableFile } from "../ending.ts";
 import type { RunSpec } from "./spec.ts";
 import type { RunResult } from "./summary.ts";
 
@@ -18,7 +19,7 @@ export class RunStore {
   private readonly path: string;
   private readonly runs = new Map<string, StoredRun>();
 
-  /** @throws when a line before the last is no JSON: then the file is not one of ours, or it is damaged. */
+  /** @throws UnreadableFile when a whole line is no stored run: the file is not one of ours, or it is damaged. */
   constructor(path: string) {
     this.path = path;
     mkdirSync(dirname(path), { recursive: true });
@@ -48,7 +49,8 @@ export class RunStore {
     for (const [index, line] of lines.entries()) {
       if (line === "") continue;
       const run = parseRun(line);
-      if (!run) throw new Error(`${this.path}:${index + 1} is no stored run`);
+      if (!run)
+        throw new UnreadableFile(`${this.path}:${index + 1} is no stored run: remove the file, or name another --out`);
       this.runs.set(run.key, run);
     }
   }
