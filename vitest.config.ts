@@ -3,6 +3,9 @@ import { defineConfig } from "vitest/config";
 /** Seconds that one test may take before it is a failure; real engines on 2 busy cores are slow. */
 const INTEGRATION_TIMEOUT_MS = 120_000;
 
+/** vLLM starts in 15 s on an idle machine, and a test may start it again. */
+const ENGINES_TIMEOUT_MS = 300_000;
+
 /** A million calls on one busy core. */
 const THEORY_TIMEOUT_MS = 300_000;
 
@@ -18,7 +21,13 @@ export default defineConfig({
             "load-tests/test/**/*.test.ts",
             "test/**/*.test.ts",
           ],
-          exclude: ["**/*.integration.test.ts", "**/*.theory.test.ts", "**/*.cluster.test.ts", "**/node_modules/**"],
+          exclude: [
+            "**/*.integration.test.ts",
+            "**/*.theory.test.ts",
+            "**/*.cluster.test.ts",
+            "**/*.engines.test.ts",
+            "**/node_modules/**",
+          ],
         },
       },
       {
@@ -38,6 +47,18 @@ export default defineConfig({
           testTimeout: INTEGRATION_TIMEOUT_MS,
           hookTimeout: INTEGRATION_TIMEOUT_MS,
           // Two cores: files that start servers and models side by side only slow each other down.
+          fileParallelism: false,
+        },
+      },
+      {
+        test: {
+          // Against engines' servers that were not written here: `npm run test:engines`.
+          name: "engines",
+          include: ["test/engines/**/*.engines.test.ts"],
+          exclude: ["**/node_modules/**"],
+          globalSetup: ["test/engines/setup.ts"],
+          testTimeout: ENGINES_TIMEOUT_MS,
+          hookTimeout: ENGINES_TIMEOUT_MS,
           fileParallelism: false,
         },
       },

@@ -34,7 +34,7 @@ export async function main(url = "nats://127.0.0.1:4222", pool = "SmolLM2-135M-I
 
     let status = "";
     for await (const message of answers) {
-      const chunk = message.json<{ restart?: boolean; choices?: { delta?: { content?: string } }[] }>();
+      const chunk = message.json<{ restart?: boolean; choices?: { delta?: { content?: string | null } }[] }>();
       if (chunk.restart) process.stdout.write("\n(an engine was lost, the answer starts over)\n");
       process.stdout.write(chunk.choices?.[0]?.delta?.content ?? "");
       status = message.headers?.get("Autellix-End") ?? "";

@@ -37,6 +37,8 @@ export interface CallAnswer {
   retryAfterS: number | undefined;
   callId: string | undefined;
   firstTokenMs: number | undefined;
+  /** Longest time between two chunks with text; undefined below two. */
+  pauseMsMax: number | undefined;
   totalMs: number;
   /** Chunks with text. */
   chunks: number;
@@ -122,12 +124,18 @@ function readStream(
   finish: (error?: string) => void,
 ): void {
   const reader = new SseReader();
+  let textMs: number | undefined;
   incoming.on("data", (bytes: Buffer) => {
+    const chunks = answer.chunks;
     try {
       for (const data of reader.read(bytes)) {
         if (data === "[DONE]") answer.complete = true;
         else take(answer, JSON.parse(data), sinceMs);
       }
+      if (answer.chunks === chunks) return;
+      const nowMs = sinceMs();
+      if (textMs !== undefined) answer.pauseMsMax = Math.max(answer.pauseMsMax ?? 0, nowMs - textMs);
+      textMs = nowMs;
     } catch {
       incoming.destroy(new Error("stream_invalid"));
     }
@@ -229,6 +237,7 @@ function emptyAnswer(): CallAnswer {
     retryAfterS: undefined,
     callId: undefined,
     firstTokenMs: undefined,
+    pauseMsMax: undefined,
     totalMs: 0,
     chunks: 0,
     text: "",

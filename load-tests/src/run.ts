@@ -24,6 +24,8 @@ export interface RunOptions {
   /** A conversation that would exceed it starts afresh. Estimated from characters. */
   contextTokensMax?: number;
   charsPerToken?: number | undefined;
+  /** Default: the endpoint's. */
+  temperature?: number | undefined;
   /** Time after the last arrival in which what is under way may finish. */
   drainMsMax?: number;
   /** Makes prompts and program ids differ from run to run. */
@@ -215,6 +217,7 @@ class Run {
     const stream = this.#options.stream ?? true;
     const body: CallBody = { model: this.#model, messages, max_tokens: spec.completionTokens, stream };
     if (stream) body.stream_options = { include_usage: true };
+    if (this.#options.temperature !== undefined) body.temperature = this.#options.temperature;
     const fields: Record<string, string> = { "autellix-program-id": result.id, "autellix-thread-id": spec.thread };
     const parentIds = spec.parents.flatMap((parent) => result.calls.find((c) => c.index === parent)?.callId ?? []);
     if (parentIds.length > 0) fields["autellix-parent-call-ids"] = parentIds.join(",");

@@ -1,7 +1,7 @@
 /** `npm run simulate`: what other policies, engines or rates would do to an operator's own traffic, in virtual time. */
 import { open } from "node:fs/promises";
 import { balancers } from "@autellix/core";
-import { presets } from "@autellix/engines/cost";
+import { readPreset } from "@autellix/engines/preset-file";
 import { readCallTrace, TraceError } from "@autellix/protocol/call-trace";
 import { type ProgramSpec, programsOfTrace, promptTokensOf, simulate, systems, workloads } from "@autellix/simulation";
 import { say } from "./console.ts";
@@ -19,7 +19,8 @@ async function main(args: readonly string[]): Promise<void> {
   const { preset, engines, balancer, rateScale } = options;
   const { programs, text } = await programsOf(options.traffic);
   const longest = longestContext(programs);
-  const { kvTokens } = presets[preset];
+  const engine = readPreset(preset);
+  const { kvTokens } = engine;
   if (longest > kvTokens)
     throw new UsageError(`a call comes to ${longest} tokens of context, and an engine of ${preset} holds ${kvTokens}`);
   const offered = programs.map((program) => ({ ...program, arrivesAtMs: program.arrivesAtMs / rateScale }));
@@ -29,7 +30,7 @@ async function main(args: readonly string[]): Promise<void> {
     const known = systems[policy];
     const system = balancer === undefined ? known : { ...known, balancer: balancers[balancer] };
     const startMs = performance.now();
-    const result = simulate({ programs: offered, engines, preset: presets[preset], system });
+    const result = simulate({ programs: offered, engines, preset: engine, system });
     const tookS = (performance.now() - startMs) / 1_000;
     say(
       `${policy}: ${Math.round(result.endedAtMs / 1_000)} s of ${engines} × ${preset}, simulated in ${tookS.toFixed(1)} s`,

@@ -74,7 +74,7 @@ describe("a run", () => {
   test("names what does not exist", () => {
     expect(() => playRun({ ...small, workload: "chat" })).toThrow('no workload "chat"');
     expect(() => playRun({ ...small, system: "best" })).toThrow('no system "best"');
-    expect(() => playRun({ ...small, preset: "tpu" })).toThrow('no preset "tpu"');
+    expect(() => playRun({ ...small, preset: "tpu" })).toThrow('not "tpu"');
     expect(() => playRun({ ...small, sensitivity: "mood" })).toThrow('no sensitivity "mood"');
     expect(() => playRun({ ...small, changes: { balancer: "dice" } })).toThrow('no balancer "dice"');
   });

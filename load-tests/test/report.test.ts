@@ -20,6 +20,7 @@ function program(kind: string, totalMs: number): ProgramResult {
     retryAfterS: undefined,
     callId: "c",
     firstTokenMs: 10,
+    pauseMsMax: 5,
     totalMs,
     chunks: 11,
     completionTokens: 11,

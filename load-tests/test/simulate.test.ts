@@ -195,5 +195,6 @@ describe("npm run simulate", () => {
       status: 2,
       stderr: expect.stringMatching(/see npm run simulate -- --help\n$/),
     });
-  });
+    // Six processes, one after the other.
+  }, 30_000);
 });

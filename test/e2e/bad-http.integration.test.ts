@@ -154,7 +154,7 @@ describe("a body", () => {
       "nested deeply",
       `{"model":"tiny","messages":${many("[", 100_000)}${many("]", 100_000)}}`,
       "invalid_request",
-      "messages[0]",
+      "messages",
     ],
     ["nested deeply and cut short", `{"messages":${many('{"a":', 100_000)}`, "invalid_json", null],
     [

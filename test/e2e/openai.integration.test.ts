@@ -159,21 +159,22 @@ describe("an answer", () => {
 });
 
 describe("a parameter", () => {
-  test("that would change the answer is refused by its name", async () => {
+  test("that the engine cannot serve is refused by its name, streamed or not", async () => {
+    const image = { type: "image_url", image_url: { url: "data:image/png;base64,AA==" } };
     const refusals: [string, object][] = [
       ["n", { n: 2 }],
-      ["tools", { tools: [{ type: "function", function: { name: "f", parameters: {} } }] }],
-      ["response_format", { response_format: { type: "json_object" } }],
-      ["logprobs", { logprobs: true }],
-      ["presence_penalty", { presence_penalty: 0.5 }],
-      ["frequency_penalty", { frequency_penalty: -1 }],
+      ["messages[0].content[0].type", { messages: [{ role: "user", content: [image] }] }],
+      ["tools[0].type", { tools: [{ type: "custom", custom: { name: "f" } }] }],
+      ["response_format.type", { response_format: { type: "grammar", grammar: "x" } }],
       ["logit_bias", { logit_bias: { 5: 1 } }],
       ["top_k", { top_k: 40 }],
     ];
-    for (const [param, params] of refusals) {
-      const { status, code, param: named, message } = await refused(params);
-      expect([status, code, named]).toEqual([400, "unsupported_parameter", param]);
-      expect(message).toContain(param);
+    for (const stream of [false, true]) {
+      for (const [param, params] of refusals) {
+        const { status, code, param: named, message } = await refused({ ...params, stream });
+        expect([status, code, named]).toEqual([400, "unsupported_parameter", param]);
+        expect(message).toContain(param);
+      }
     }
   });
 

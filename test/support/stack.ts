@@ -30,8 +30,10 @@ export interface TestStack {
 }
 
 export interface TestStackOptions {
-  /** What `--model` takes. Default: the tiny model. */
+  /** What `--model` takes. Default: the tiny model, or what the servers serve. */
   models?: readonly string[];
+  /** URLs of servers that run already, one engine each. */
+  servers?: readonly string[];
   /** Engines and schedulers are per model. */
   engines?: number;
   frontends?: number;
@@ -51,20 +53,24 @@ const READY = /^autellix ready (http:\/\/\S+)/m;
 
 /** @throws Error with the end of the output when it does not get ready. */
 export async function startTestStack(options: TestStackOptions = {}): Promise<TestStack> {
-  const { models = ["tiny"], engines = 1, frontends = 1, schedulers = 1, args = [], env = {} } = options;
+  const { servers = [], engines = 1, frontends = 1, schedulers = 1, args = [], env = {} } = options;
+  const { models = servers.length > 0 ? [] : ["tiny"] } = options;
   const folder = await mkdtemp(join(tmpdir(), "autellix-e2e-"));
   const temp = join(folder, "temp");
   const dataDir = join(folder, "data");
   await mkdir(temp);
   const port = await freePorts(frontends);
   const natsPort = await freePort();
-  const counts = { engines, frontends, schedulers, port, "nats-port": natsPort };
+  const own = servers.length > 0 ? {} : { engines };
+  const counts = { ...own, frontends, schedulers, port, "nats-port": natsPort };
   const child = spawn(
     process.execPath,
     [
       join(ROOT, "scripts/start.mjs"),
       "start",
       ...models.flatMap((model) => ["--model", model]),
+      ...(servers.length > 0 ? ["--engine", "http"] : []),
+      ...servers.flatMap((url) => ["--url", url]),
       ...Object.entries(counts).flatMap(([name, value]) => [`--${name}`, String(value)]),
       "--data-dir",
       dataDir,

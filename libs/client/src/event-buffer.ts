@@ -1,17 +1,18 @@
 /**
- * Chunks between the inbox and the reader, bounded. It knows the text that the reader has or will get, so that the
+ * Chunks between the inbox and the reader, bounded. It knows what the reader has or will get of the answer, so that the
  * answer on record can be compared with it at the end.
  */
+import { type AnswerDelta, type AnswerMessage, ShownAnswer } from "@autellix/protocol";
 import type { SubmitEvent } from "./submit.ts";
 import type { Chunk } from "./types.ts";
 
-/** Chunks that wait for a reader. Above it they are dropped, and the record's text comes at the end instead. */
+/** Chunks that wait for a reader. Above it they are dropped, and the record's answer comes at the end instead. */
 export const EVENTS_WAITING_MAX = 10_000;
 
 export class EventBuffer implements AsyncIterable<SubmitEvent> {
   #waiting: SubmitEvent[] = [];
-  /** The text of all chunks since the last restart, read or waiting. */
-  #text = "";
+  /** What all chunks since the last restart say, read or waiting. */
+  #shown = new ShownAnswer();
   #dropping = false;
   #ended = false;
   #wake = () => {};
@@ -24,27 +25,25 @@ export class EventBuffer implements AsyncIterable<SubmitEvent> {
       this.restart();
       return;
     }
-    const text = chunk.choices[0]?.delta?.content ?? "";
-    this.#text += text;
-    this.#waiting.push({ kind: "chunk", text, chunk });
-    this.#wake();
+    const [choice] = chunk.choices;
+    this.#add({ delta: choice?.delta ?? {}, logprobs: choice?.logprobs }, chunk);
   }
 
   /** What was given so far is void. */
   restart(): void {
-    this.#text = "";
+    this.#shown = new ShownAnswer();
     this.#waiting.push({ kind: "restart" });
     this.#wake();
   }
 
-  /** The whole answer as recorded: adds the tail that is missing, or starts over when the text differs. */
-  settle(whole: string): void {
-    if (!whole.startsWith(this.#text)) this.restart();
-    const missing = whole.slice(this.#text.length);
-    if (missing === "") return;
-    this.#text = whole;
-    this.#waiting.push({ kind: "chunk", text: missing });
-    this.#wake();
+  /** The whole answer as recorded: adds the tail that is missing, or starts over when what was given differs. */
+  settle(message: AnswerMessage, logprobs: unknown): void {
+    let rest = this.#shown.restOf(message, logprobs);
+    if (!rest) {
+      this.restart();
+      rest = this.#shown.restOf(message, logprobs) ?? [];
+    }
+    for (const delta of rest) this.#add(delta);
   }
 
   end(): void {
@@ -65,5 +64,19 @@ export class EventBuffer implements AsyncIterable<SubmitEvent> {
         });
       }
     }
+  }
+
+  #add(given: AnswerDelta, chunk?: Chunk): void {
+    const { delta, logprobs } = given;
+    this.#shown.add(given);
+    const text = typeof delta.content === "string" ? delta.content : "";
+    this.#waiting.push({
+      kind: "chunk",
+      text,
+      delta,
+      ...(logprobs === undefined || logprobs === null ? {} : { logprobs }),
+      ...(chunk ? { chunk } : {}),
+    });
+    this.#wake();
   }
 }

@@ -28,7 +28,7 @@ import { currentContext, type Home } from "./context.ts";
 import { EventBuffer } from "./event-buffer.ts";
 import { publishUntilKnown } from "./publish.ts";
 import type { QueueConnection } from "./queue.ts";
-import type { CallBody, CallOutcome, Chunk } from "./types.ts";
+import type { CallBody, CallOutcome, Chunk, Delta } from "./types.ts";
 
 export interface SubmitOptions {
   pool: string;
@@ -47,8 +47,13 @@ export interface SubmitOptions {
   signal?: AbortSignal;
 }
 
-/** `restart`: a later attempt starts over; drop the text of all chunks so far. */
-export type SubmitEvent = { kind: "chunk"; text: string; chunk?: Chunk } | { kind: "restart" };
+/**
+ * `chunk`: `delta` is what it adds to the answer, `text` the content in it, `chunk` the whole message where one came.
+ * `restart`: a later attempt starts over; drop all chunks so far.
+ */
+export type SubmitEvent =
+  | { kind: "chunk"; text: string; delta: Delta; logprobs?: unknown; chunk?: Chunk }
+  | { kind: "restart" };
 
 /**
  * The call's chunks, once, in order. Iterating throws when the call does not complete, and leaving the loop early
@@ -229,7 +234,7 @@ class RunningSubmission implements Submission {
       : body.response;
     if (this.#ended) return;
     this.#followOnce();
-    if (response) this.#events.settle(response.choices[0].message.content);
+    if (response) this.#events.settle(response.choices[0].message, response.choices[0].logprobs);
     this.#close();
     this.#resolve({
       callId: this.callId,

@@ -3,10 +3,48 @@
  * anything of this workspace. The compiler checks in `submit.ts` that both stay assignable.
  */
 
-export interface ChatMessage {
-  role: "system" | "developer" | "user" | "assistant";
-  content: string;
+export interface ToolCall {
+  id: string;
+  type: "function";
+  /** `arguments`: JSON text, as the model wrote it. */
+  function: { name: string; arguments: string };
 }
+
+/** A message of a request. An answer's message can be sent back as it came. */
+export interface ChatMessage {
+  role: "system" | "developer" | "user" | "assistant" | "tool";
+  /** Parts that are not text (images, …) need an engine that hands requests on to a server. */
+  content?: string | null | { type: string; [field: string]: unknown }[];
+  tool_calls?: ToolCall[];
+  /** Of a tool's message: what it answers. */
+  tool_call_id?: string;
+  [field: string]: unknown;
+}
+
+/** What an assistant says. Servers add fields of their own (`reasoning_content`). */
+export interface AnswerMessage {
+  role: "assistant";
+  /** Null when it says nothing beside its tool calls. */
+  content: string | null;
+  refusal: string | null;
+  tool_calls?: ToolCall[];
+  [field: string]: unknown;
+}
+
+/** A piece of a message: texts grow by it, `tool_calls` name the call that they add to by its `index`. */
+export interface Delta {
+  role?: "assistant";
+  content?: string | null;
+  tool_calls?: {
+    index: number;
+    id?: string;
+    type?: "function";
+    function?: { name?: string; arguments?: string };
+  }[];
+  [field: string]: unknown;
+}
+
+export type FinishReason = "stop" | "length" | "tool_calls" | "content_filter" | "function_call";
 
 /** An OpenAI Chat Completions request; fields that are not named here are passed on as they are. */
 export interface CallBody {
@@ -25,6 +63,8 @@ export interface Usage {
   prompt_tokens: number;
   completion_tokens: number;
   total_tokens: number;
+  /** Input that was not computed for this call, since a context or cache held it. */
+  prompt_tokens_details?: { cached_tokens: number } | undefined;
 }
 
 /** What Autellix adds to an answer. Times in ms. */
@@ -47,8 +87,10 @@ export interface Chunk {
   model: string;
   choices: {
     index: 0;
-    delta: { role?: "assistant"; content?: string };
-    finish_reason: "stop" | "length" | null;
+    delta: Delta;
+    /** Of these tokens, when the call asked for them. */
+    logprobs?: unknown;
+    finish_reason: FinishReason | null;
   }[];
   usage?: Usage | null;
   autellix?: Extension;
@@ -60,9 +102,7 @@ export interface Completion {
   object: "chat.completion";
   created: number;
   model: string;
-  choices: [
-    { index: 0; message: { role: "assistant"; content: string; refusal: null }; finish_reason: "stop" | "length" },
-  ];
+  choices: [{ index: 0; message: AnswerMessage; logprobs: unknown; finish_reason: FinishReason }];
   usage: Usage;
   autellix: Extension;
 }

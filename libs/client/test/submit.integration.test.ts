@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
+import { mergeAnswer } from "@autellix/protocol";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { connect, program, type QueueConnection, type Submission, submit } from "../src/index.ts";
+import { connect, program, type QueueConnection, type Submission, type SubmitEvent, submit } from "../src/index.ts";
 import { startTestNats, type TestNats } from "./support/nats.ts";
 import { type QueuePeer, startQueuePeer } from "./support/queue-peer.ts";
 
@@ -58,6 +59,39 @@ test("an attempt that starts over clears the text before it", async () => {
   await queued.end("completed", "Whole");
   await reading;
   expect(events).toEqual(["Half an ans", "restart", "Whole"]);
+});
+
+test("tool calls and logprobs arrive, and what of them was lost comes from the record", async () => {
+  const called = (fields: Record<string, unknown>, id?: string) => ({
+    delta: { tool_calls: [{ index: 0, ...(id ? { id, type: "function" } : {}), function: fields }] },
+  });
+  const pieces = [
+    { delta: { content: "Hm." }, logprobs: { content: [{ token: "Hm.", logprob: -1 }] } },
+    called({ name: "look", arguments: "{" }, "x"),
+    called({ arguments: "}" }),
+  ];
+  for (const shown of [3, 2, 0]) {
+    const call = submit(connection, {
+      pool,
+      body: { ...body, tools: [{ type: "function", function: { name: "look" } }] },
+    });
+    const events: SubmitEvent[] = [];
+    const reading = (async () => {
+      for await (const event of call) events.push(event);
+    })();
+    const queued = await peer.next();
+    for (const piece of pieces.slice(0, shown)) queued.chunk(piece);
+    await queued.end("completed", pieces);
+    await reading;
+    const { response, usage } = await call.result();
+    const deltas = events.flatMap((event) => (event.kind === "chunk" ? [event] : []));
+    expect(deltas).toHaveLength(events.length);
+    const { message, logprobs, finish_reason } = response?.choices[0] ?? {};
+    expect(mergeAnswer(deltas)).toEqual({ message, logprobs });
+    expect(deltas.map(({ text }) => text).join("")).toBe("Hm.");
+    expect(message).toMatchObject({ tool_calls: [{ id: "x", function: { name: "look", arguments: "{}" } }] });
+    expect([finish_reason, usage?.prompt_tokens_details]).toEqual(["tool_calls", { cached_tokens: 1 }]);
+  }
 });
 
 test("a lost end and lost chunks are made good from the record", async () => {

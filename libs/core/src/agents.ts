@@ -44,7 +44,7 @@ export function engineLost(state: State, { at, engine: id, cause }: Of<"engineLo
   state.removeEngine(engine);
   forgetEarly(state, engine);
   const suspects = cause === "crash" ? suspectsOf(engine) : new Set<Call>();
-  const started = [...engine.started.values()].sort(byRank);
+  const started = engine.startedCalls().sort(byRank);
   const untouched = engine.queues.takeAll().filter((call) => !engine.has(call));
   state.requeueAll(untouched);
   for (const call of started) {
@@ -80,11 +80,10 @@ export function reported(state: State, { at, report }: Of<"reported">): void {
   const stamp = state.takeStamp();
   const seen = account(state, engine, report, stamp, at);
   for (const finished of report.finished) {
-    // Mostly it is one of the engine's own: they are few, and at hand.
-    const call = engine.started.get(finished.call) ?? state.calls.get(finished.call);
+    const call = state.calls.get(finished.call);
     if (call && call.attempt >= finished.attempt) finishCall(state, call, finished, at, engine);
   }
-  const held = engine.started.size;
+  const held = engine.startedCount;
   if (report.planNumber >= engine.planNumber && seen < held) replaceLost(state, engine, report, stamp, at);
   for (const { call, attempt } of report.fenced) {
     answerFenced(state, engine, state.calls.get(call), { call, attempt }, at);
@@ -122,14 +121,16 @@ function forgetEarly(state: State, engine: Engine): void {
  */
 function account(state: State, engine: Engine, report: EngineReport, stamp: number, at: Millis): number {
   const demoted: Call[] = [];
+  engine.reportBegins();
   let seen = 0;
   for (const reportedCall of report.calls) {
-    const call = engine.started.get(reportedCall.call);
+    const call = engine.startedWith(reportedCall.call, state.calls);
     if (!call || call.attempt !== reportedCall.attempt) continue;
     if (call.seenIn !== stamp) seen++;
     call.seenIn = stamp;
     call.held = true;
     call.continues = undefined;
+    if (reportedCall.preemptible === false) engine.unstoppable.add(call);
     if (charge(state, call, reportedCall)) demoted.push(call);
   }
   if (demoted.length > 1) demoted.sort(byRank);
@@ -140,7 +141,7 @@ function account(state: State, engine: Engine, report: EngineReport, stamp: numb
 /** The agent applied the last plan and does not hold a call that it was given: an earlier plan was lost on the way. */
 function replaceLost(state: State, engine: Engine, report: EngineReport, stamp: number, at: Millis): void {
   const missing: Call[] = [];
-  for (const call of engine.started.values()) {
+  for (const call of engine.startedCalls()) {
     if (call.seenIn !== stamp && (call.stage === "queued" || call.stage === "settling")) missing.push(call);
   }
   for (const call of missing) {
@@ -164,24 +165,25 @@ function isNamed(report: EngineReport, call: Call): boolean {
 
 /** @returns whether its quantum is used up. */
 function charge(state: State, call: Call, { serviceMs, contextTokens }: ReportedCall): boolean {
-  const gainedMs = serviceMs - call.serviceMs;
+  const { service } = call;
+  const gainedMs = serviceMs - service.ms;
   if (gainedMs > 0) {
     // Before it ran, its context was only an estimate: all of it is new.
-    const gainedTokens = Math.max(0, contextTokens - (call.serviceMs > 0 ? call.contextTokens : 0));
-    call.serviceMs = serviceMs;
+    const gainedTokens = Math.max(0, contextTokens - (service.ms > 0 ? call.contextTokens : 0));
+    service.ms = serviceMs;
     const gained = state.config.policy.measures === "time" ? gainedMs : gainedTokens;
-    call.quantumUsed += gained;
-    call.sinceLost += gained;
+    service.quantumUsed += gained;
+    service.sinceLost += gained;
   }
   if (contextTokens > 0) call.contextTokens = contextTokens;
   const level = state.ladder[call.level];
-  if (call.list === undefined || level === undefined || call.sinceLost < call.leastTurn) return false;
-  return call.quantumUsed >= level.quantum;
+  if (call.list === undefined || level === undefined || service.sinceLost < service.leastTurn) return false;
+  return service.quantumUsed >= level.quantum;
 }
 
 /** To the tail of the next level with a fresh quantum. A call of QK stays at its place, or goes to QK's tail. */
 function demote(state: State, call: Call, at: Millis): void {
-  call.quantumUsed = 0;
+  call.service.quantumUsed = 0;
   const isLast = call.level >= state.ladder.length - 1;
   if (!call.engine || (isLast && state.config.policy.lastLevel === "stays")) return;
   state.unqueue(call);

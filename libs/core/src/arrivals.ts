@@ -1,7 +1,7 @@
 /** What comes in from outside: calls, programs, and the moment at which this leader begins to act. */
 import { closeCancelled } from "./attempts.ts";
 import { Call } from "./call.ts";
-import type { ArrivedCall, CallRecord, CancelCause, Input } from "./contract.ts";
+import type { ArrivedCall, CallRecord, CancelCause, Input, ReportedCall } from "./contract.ts";
 import { cancelCall, finishCall, refuseEnded } from "./endings.ts";
 import type { Millis } from "./ids.ts";
 import { levelOf } from "./ladder.ts";
@@ -19,7 +19,7 @@ export function callArrived(state: State, { at, call: arrived, record }: Of<"cal
     return;
   }
   const call = newCall(state, arrived, at);
-  state.calls.set(call.id, call);
+  state.calls.add(call);
   call.program.addThread(call);
   call.program.lastArrivalAt = at;
   state.awaitDeadline(call);
@@ -97,7 +97,7 @@ function adopt(
   state: State,
   call: Call,
   engine: NonNullable<Call["engine"]>,
-  reported: { attempt: number; serviceMs: Millis; contextTokens: number },
+  reported: ReportedCall,
   at: Millis,
 ): void {
   call.order = state.takeOrder();
@@ -106,11 +106,12 @@ function adopt(
   call.attempt = reported.attempt;
   call.held = true;
   call.mayHaveRun = false;
-  call.serviceMs = reported.serviceMs;
   if (reported.contextTokens > 0) call.contextTokens = reported.contextTokens;
   // Nobody said where its context lies: counted as if it were on the engine.
   call.tier = "engine";
   engine.start(call);
+  call.service.ms = reported.serviceMs;
+  if (reported.preemptible === false) engine.unstoppable.add(call);
   engine.queues.at(call.level).insert(call);
   awaitPromotion(state, call, at);
 }

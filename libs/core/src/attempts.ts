@@ -13,8 +13,6 @@ export function nextAttempt(state: State, call: Call, cause: MarkerCause, at: Mi
   call.engine = undefined;
   bankService(call);
   call.tier = "none";
-  call.sinceLost = 0;
-  call.leastTurn = 0;
   call.continues = undefined;
   call.planned = false;
   call.held = false;

@@ -17,7 +17,9 @@ export interface Balancer {
 function leastUsed(engines: readonly Engine[]): Engine {
   const first = engines[0];
   if (!first) throw new Error("no engine to bind to");
-  return engines.reduce((least, engine) => (engine.callCount < least.callCount ? engine : least), first);
+  let least = first;
+  for (const engine of engines) if (engine !== first && engine.callCount < least.callCount) least = engine;
+  return least;
 }
 
 /** The program's pinned engine; the least used one, which becomes its pin, when it has none or it left. */

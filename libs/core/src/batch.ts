@@ -30,20 +30,18 @@ export const SKIPPED_CALLS_MAX = 64;
  * (the paper's strict stop). Calls in `run` come first, then `reserve`; started calls in neither are parked: `keep`.
  */
 export function formBatch(engine: Engine, rules: BatchRules): Batch {
-  const batch: Batch = { run: [], reserve: [], keep: [], unmarked: [], tiersChanged: false };
+  // As long as they can become: lists that grow are copied several times.
+  const runCallsMax = Math.min(engine.capacity.batchCallsMax, engine.queues.size + (rules.unbound?.takesMax ?? 0));
+  const batch: Batch = { run: new Array<Call>(runCallsMax), reserve: [], keep: [], unmarked: [], tiersChanged: false };
   const room = new Room(engine, rules, batch);
-  if (engine.capacity.preemption === "none") {
-    for (const call of engine.run) if (isRunnable(call, engine) && engine.has(call)) room.add(call);
-  }
+  const stay = engine.capacity.preemption === "none" ? engine.run : engine.unstoppable;
+  for (const call of stay) if (isRunnable(call, engine) && engine.has(call) && room.hasPlace()) room.add(call);
   if (rules.unbound) {
     for (const call of merged(engine.queues, rules.unbound.queues)) if (!room.offer(call)) break;
     room.bindTaken();
   } else engine.queues.walk((call) => room.offer(call));
-  if (room.parksSome()) {
-    for (const call of engine.startedInOrder(rules.stamp)) {
-      if (call.placedIn !== rules.stamp && isRunnable(call, engine)) batch.keep.push(call);
-    }
-  }
+  room.close();
+  room.park();
   room.placeIdle();
   return batch;
 }
@@ -76,6 +74,7 @@ class Room {
   private readonly batchCallsMax: number;
   private readonly placesMax: number;
   private places = 0;
+  private runCalls = 0;
   private blocksLeft: number;
   private heldLeft: number;
   private takesLeft: number;
@@ -93,7 +92,7 @@ class Room {
     this.batchCallsMax = batchCallsMax;
     this.placesMax = Math.min(batchCallsMax + reserveCallsMax, Math.max(residentCallsMax, 1));
     this.blocksLeft = kvBlocks;
-    this.heldLeft = heldCallsMax - engine.started.size;
+    this.heldLeft = heldCallsMax - engine.startedCount;
     this.takesLeft = rules.unbound?.takesMax ?? 0;
     this.skipsLeft = rules.misfit === "skip" ? SKIPPED_CALLS_MAX : 0;
   }
@@ -101,7 +100,7 @@ class Room {
   /** @returns false when the walk is over. */
   offer(call: Call): boolean {
     if (call.placedIn === this.rules.stamp) return true;
-    if (this.places >= this.placesMax) return false;
+    if (!this.hasPlace()) return false;
     if (call.mayHaveRun) {
       this.batch.unmarked.push(call);
       this.places++;
@@ -122,6 +121,10 @@ class Room {
     return true;
   }
 
+  hasPlace(): boolean {
+    return this.places < this.placesMax;
+  }
+
   /** @returns false when the call does not fit. */
   add(call: Call): boolean {
     const blocks = this.engine.blocksOf(call.contextTokens, this.rules.windowSteps);
@@ -132,14 +135,28 @@ class Room {
     call.tier = "engine";
     if (call.planned) this.startedPlaced++;
     if (call.crashes > 0) this.hasSuspect = true;
-    if (this.batch.run.length < this.batchCallsMax) this.batch.run.push(call);
+    if (this.runCalls < this.batchCallsMax) this.batch.run[this.runCalls++] = call;
     else this.batch.reserve.push(call);
     return true;
   }
 
-  /** Whether a started call is in neither `run` nor `reserve`. */
-  parksSome(): boolean {
-    return this.engine.started.size > this.startedPlaced;
+  /** The walk is over. */
+  close(): void {
+    this.batch.run.length = this.runCalls;
+  }
+
+  /** Started calls that are in neither `run` nor `reserve`, in order. */
+  park(): void {
+    const { engine, rules } = this;
+    const parkedMax = engine.startedCount - this.startedPlaced;
+    if (parkedMax === 0) return;
+    const keep = new Array<Call>(parkedMax);
+    let kept = 0;
+    for (const call of engine.startedInOrder(rules.stamp)) {
+      if (call.placedIn !== rules.stamp && isRunnable(call, engine)) keep[kept++] = call;
+    }
+    keep.length = kept;
+    this.batch.keep = keep;
   }
 
   /** Calls that were taken from those that no engine has are this engine's from here on. */

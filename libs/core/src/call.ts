@@ -27,6 +27,31 @@ export type Stage =
   /** A terminal record is stored. */
   | "ended";
 
+/**
+ * What a call has been served. It changes with each report, so its numbers are written in place: fields without a
+ * declaration in JavaScript never hold `undefined`, and V8 gives their fractions boxes of their own.
+ */
+export class Service {
+  /** Of this attempt, cumulative, as reported. */
+  declare ms: Millis;
+  /** Since the call entered its level, in the policy's unit. */
+  declare quantumUsed: number;
+  /** Since its context was last lost, in the policy's unit; see `loseContext`. */
+  declare sinceLost: number;
+  /** The call is not demoted before it had so much: more than it had before its context was lost. */
+  declare leastTurn: number;
+
+  constructor() {
+    this.ms = 0;
+    this.quantumUsed = 0;
+    this.sinceLost = 0;
+    this.leastTurn = 0;
+  }
+}
+
+/** Of every call that has not started. */
+export const NO_SERVICE: Service = Object.freeze(new Service());
+
 export class Call {
   readonly id: CallId;
   seq: number;
@@ -50,12 +75,6 @@ export class Call {
   readonly rank: number;
   /** Enqueue number: FCFS inside a level, and its place when it comes back from a lost engine. */
   order: number;
-  /** Service since it entered its level, in the policy's unit. */
-  quantumUsed: number;
-  /** Service since its context was last lost, in the policy's unit; see `loseContext`. */
-  sinceLost: number;
-  /** It is not demoted before it had so much: more than it had before its context was lost. */
-  leastTurn: number;
   /** Waiting and service at its last promotion: the ratio counts from there, the table does not. */
   promotedWaitingMs: Millis;
   promotedServiceMs: Millis;
@@ -75,12 +94,14 @@ export class Call {
   held: boolean;
   /** An earlier leader may have dispatched it: a marker comes before its next plan. */
   mayHaveRun: boolean;
-  /** Cumulative service of this attempt, as reported. */
-  serviceMs: Millis;
+  /** Its own from its first start on. */
+  service: Service;
   /** Service of earlier attempts. */
   servedMs: Millis;
   /** Tokens of prompt and answer: estimated, then as reported. */
   contextTokens: number;
+  /** Of the prompt, at most: what was estimated may be more. */
+  readonly promptTokensMax: number;
   /** Where the last plan has its context. */
   tier: Tier;
   /** How the last plan named it, once it was held. */
@@ -115,9 +136,6 @@ export class Call {
     this.level = level;
     this.rank = rank;
     this.order = 0;
-    this.quantumUsed = 0;
-    this.sinceLost = 0;
-    this.leastTurn = 0;
     this.promotedWaitingMs = 0;
     this.promotedServiceMs = 0;
     this.promotionAwaited = false;
@@ -128,9 +146,10 @@ export class Call {
     this.planned = false;
     this.held = false;
     this.mayHaveRun = false;
-    this.serviceMs = 0;
+    this.service = NO_SERVICE;
     this.servedMs = 0;
     this.contextTokens = arrived.promptTokens;
+    this.promptTokensMax = arrived.promptTokensMax ?? arrived.promptTokens;
     this.tier = "none";
     this.plannedAs = undefined;
     this.seenIn = 0;
@@ -141,6 +160,11 @@ export class Call {
     this.deadlineBucket = undefined;
     this.deadlinePlace = 0;
   }
+
+  /** Cumulative service of this attempt, as reported. */
+  get serviceMs(): Millis {
+    return this.service.ms;
+  }
 }
 
 /**
@@ -148,8 +172,8 @@ export class Call {
  * as what is lost, so that calls which push each other out of memory do not begin again for ever (S11).
  */
 export function loseContext(call: Call): void {
-  call.leastTurn = 2 * call.sinceLost;
-  call.sinceLost = 0;
+  call.service.leastTurn = 2 * call.service.sinceLost;
+  call.service.sinceLost = 0;
 }
 
 /** Waiting so far: everything since arrival that was no service. */
@@ -159,6 +183,10 @@ export function waitedMs(call: Call, at: Millis): Millis {
 
 /** Counts the service of the attempt that is over as service of earlier attempts. */
 export function bankService(call: Call): void {
-  call.servedMs += call.serviceMs;
-  call.serviceMs = 0;
+  const { service } = call;
+  if (service === NO_SERVICE) return;
+  call.servedMs += service.ms;
+  service.ms = 0;
+  service.sinceLost = 0;
+  service.leastTurn = 0;
 }

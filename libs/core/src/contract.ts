@@ -20,6 +20,8 @@ export interface ArrivedCall {
   deadlineAt: Millis;
   /** An estimate until the agent has counted; it never blocks a queue. */
   promptTokens: number;
+  /** What it may be at most, being an estimate; default: `promptTokens`. */
+  promptTokensMax?: number;
 }
 
 /** What OUTCOMES held for a call when this leader took over. */
@@ -54,6 +56,8 @@ export interface ReportedCall {
   serviceMs: Millis;
   /** Prompt and answer; 0 until the agent has counted. */
   contextTokens: number;
+  /** False: it cannot be stopped and gone on with exactly, so it keeps its place in the batch until it ends. */
+  preemptible?: boolean;
 }
 
 export interface FinishedCall {

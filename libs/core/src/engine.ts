@@ -3,27 +3,36 @@
  * that its agent was given last.
  */
 
-import type { Call } from "./call.ts";
+import { type Call, NO_SERVICE, Service } from "./call.ts";
 import type { EngineCapacity } from "./contract.ts";
+import type { IdTable } from "./id-table.ts";
 import type { CallId, EngineId, Millis } from "./ids.ts";
 import { byRank, LevelQueues } from "./queues.ts";
 import { RetainedContexts } from "./retained.ts";
 
-/** Calls that have left which the ordered list may hold beyond those that have not. */
+/** Calls that have left which a list of started calls may hold beyond those that have not. */
 const LEFT_SLACK = 64;
+/** Started calls that are compared with the next one that a report names, before it is looked for among all. */
+const REPORT_LOOKS_MAX = 16;
 
 export class Engine {
   readonly id: EngineId;
   readonly incarnation: string;
   readonly capacity: EngineCapacity;
   readonly queues: LevelQueues;
-  /** Calls that its agent may hold: planned here at least once and not finished. Bounded by `heldCallsMax`. */
-  readonly started = new Map<CallId, Call>();
-  /** The same, ordered when they were last asked for; calls that have left are still in it. */
+  /** How many calls its agent may hold: planned here at least once and not finished. Bounded by `heldCallsMax`. */
+  startedCount = 0;
+  /** These calls in the order in which they started; some that have left lie between them. */
+  private started: Call[] = [];
+  /** The same, by rank when they were last asked for. */
   private ordered: Call[] = [];
   private orderedFor = 0;
+  /** Place in `started` from which on the call is looked for that a report names next. */
+  private reportPlace = 0;
   /** Contexts that it keeps for programs' next calls. */
   readonly retained = new RetainedContexts();
+  /** Calls that it cannot stop and go on with exactly: they keep their places in the batch. */
+  readonly unstoppable = new Set<Call>();
   /** Calls that its agent shall end. */
   readonly cancels = new Set<Call>();
   /** Calls of the last plan. */
@@ -77,15 +86,48 @@ export class Engine {
   start(call: Call): void {
     if (this.has(call)) return;
     call.planned = true;
+    if (call.service === NO_SERVICE) call.service = new Service();
     // It may have been here before.
-    if (call.attempt > 1) this.ordered = this.ordered.filter((other) => other !== call);
-    this.started.set(call.id, call);
+    if (call.attempt > 1) {
+      this.started = this.started.filter((other) => other !== call);
+      this.ordered = this.ordered.filter((other) => other !== call);
+    }
+    this.startedCount++;
+    this.started.push(call);
     this.ordered.push(call);
   }
 
   /** Whether its agent may hold the call. */
   has(call: Call): boolean {
-    return this.started.get(call.id) === call;
+    return call.planned && call.engine === this;
+  }
+
+  /** Calls that its agent may hold, in the order in which they started. */
+  startedCalls(): Call[] {
+    return this.started.filter((call) => this.has(call));
+  }
+
+  /** Before `startedWith`. */
+  reportBegins(): void {
+    this.reportPlace = 0;
+    if (this.started.length > this.startedCount) this.dropLeft(this.started);
+  }
+
+  /**
+   * The started call with this id. A report names them in the order in which they came, less those that have ended: so
+   * it is one of the next ones, and its id need not be looked up.
+   */
+  startedWith(id: CallId, calls: IdTable<Call>): Call | undefined {
+    const { started } = this;
+    const end = Math.min(this.reportPlace + REPORT_LOOKS_MAX, started.length);
+    for (let place = this.reportPlace; place < end; place++) {
+      const call = started[place];
+      if (call?.id !== id || !this.has(call)) continue;
+      this.reportPlace = place + 1;
+      return call;
+    }
+    const call = calls.get(id);
+    return call !== undefined && this.has(call) ? call : undefined;
   }
 
   /**
@@ -96,23 +138,26 @@ export class Engine {
   startedInOrder(stamp: number): readonly Call[] {
     if (this.orderedFor === stamp) return this.ordered;
     this.orderedFor = stamp;
-    if (this.ordered.length > this.started.size) this.dropLeft();
+    if (this.ordered.length > this.startedCount) this.dropLeft(this.ordered);
     return this.ordered.sort(byRank);
   }
 
-  private dropLeft(): void {
+  private dropLeft(calls: Call[]): void {
     let kept = 0;
-    for (const call of this.ordered) if (call.planned && call.engine === this) this.ordered[kept++] = call;
-    this.ordered.length = kept;
+    for (const call of calls) if (this.has(call)) calls[kept++] = call;
+    calls.length = kept;
   }
 
   /** No agent holds the call for this engine any more. */
   forget(call: Call): void {
     if (!this.has(call)) return;
-    this.started.delete(call.id);
+    this.startedCount--;
+    this.unstoppable.delete(call);
     call.planned = false;
+    const slackMax = 2 * this.startedCount + LEFT_SLACK;
+    if (this.started.length > slackMax) this.dropLeft(this.started);
     // Where nothing is ever parked, nobody asks for the order.
-    if (this.ordered.length > 2 * this.started.size + LEFT_SLACK) this.dropLeft();
+    if (this.ordered.length > slackMax) this.dropLeft(this.ordered);
     if (call.cancel !== undefined) this.cancels.delete(call);
   }
 }

@@ -4,7 +4,7 @@
  */
 import type { Call } from "./call.ts";
 
-const CHUNK_CALLS_MAX = 256;
+const CHUNK_CALLS_MAX = 128;
 
 /** Order inside a level: by rank, and first come, first served among equals. */
 function before(a: Call, b: Call): boolean {
@@ -42,9 +42,9 @@ export class CallList {
     const chunk = this.chunks[at] as Call[];
     const place = placeIn(chunk, call);
     if (chunk[place] !== call) throw new Error(`call ${call.id} is not at its place`);
-    if (place === 0) chunk.shift();
-    else if (place === chunk.length - 1) chunk.pop();
-    else chunk.splice(place, 1);
+    // By hand: `splice` would make an array of what it takes out.
+    for (let i = place + 1; i < chunk.length; i++) chunk[i - 1] = chunk[i] as Call;
+    chunk.pop();
     if (chunk.length === 0) {
       if (at === 0) this.chunks.shift();
       else this.chunks.splice(at, 1);
@@ -72,17 +72,28 @@ export class CallList {
     if (chunk.length > CHUNK_CALLS_MAX) this.chunks.splice(at + 1, 0, chunk.splice(CHUNK_CALLS_MAX >> 1));
   }
 
-  /** Index of the last chunk whose head is not after the call, or 0. */
+  /** Index of the last chunk whose head is not after the call, or 0. What leaves is mostly near the front. */
   private chunkOf(call: Call): number {
+    const { chunks } = this;
     let low = 0;
-    let high = this.chunks.length - 1;
+    let end = 1;
+    while (end < chunks.length && this.startsBy(end, call)) {
+      low = end;
+      end *= 2;
+    }
+    let high = Math.min(end, chunks.length) - 1;
     while (low < high) {
       const middle = (low + high + 1) >> 1;
-      const head = this.chunks[middle]?.[0] as Call;
-      if (head === call || before(head, call)) low = middle;
+      if (this.startsBy(middle, call)) low = middle;
       else high = middle - 1;
     }
     return low;
+  }
+
+  /** Whether the head of a chunk is not after the call. */
+  private startsBy(chunk: number, call: Call): boolean {
+    const head = this.chunks[chunk]?.[0] as Call;
+    return head === call || before(head, call);
   }
 }
 

@@ -117,7 +117,9 @@ function find(program: ProgramEntry, engine: Engine, thread: string | undefined)
 /** A call starts: the context that it goes on from is its own now. */
 export function continueFrom(engine: Engine, call: Call): void {
   const context = find(call.program, engine, call.thread) ?? find(call.program, engine, undefined);
-  if (!context || call.contextTokens < (context.blocks - 1) * engine.capacity.blockTokens) return;
+  // Whether the two begin alike is the engine's to see; a prompt that is surely shorter is another one.
+  const tokensMax = Math.max(call.contextTokens, call.promptTokensMax);
+  if (!context || tokensMax < (context.blocks - 1) * engine.capacity.blockTokens) return;
   call.continues = context.call;
   engine.retained.remove(context);
 }

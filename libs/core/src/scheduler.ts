@@ -192,7 +192,7 @@ export class Scheduler {
     return [...this.state.engines.values()].map((engine) => ({
       engine: engine.id,
       running: runningCalls(engine),
-      held: engine.started.size,
+      held: engine.startedCount,
     }));
   }
 

@@ -3,7 +3,7 @@
  * the tail of Q1. W_p and T_p are frozen at the call's arrival and T_c does not grow while it waits, so the moment is
  * known beforehand: a heap of due times, never a scan.
  */
-import { type Call, waitedMs } from "./call.ts";
+import { type Call, NO_SERVICE, waitedMs } from "./call.ts";
 import type { Millis } from "./ids.ts";
 import { byRank } from "./queues.ts";
 import type { State } from "./state.ts";
@@ -57,7 +57,7 @@ function isDue(state: State, call: Call, at: Millis): boolean {
 function promote(state: State, call: Call, at: Millis): void {
   state.unqueue(call);
   call.level = 0;
-  call.quantumUsed = 0;
+  if (call.service !== NO_SERVICE) call.service.quantumUsed = 0;
   call.promotedWaitingMs = waitedMs(call, at);
   call.promotedServiceMs = call.servedMs + call.serviceMs;
   call.order = state.takeOrder();

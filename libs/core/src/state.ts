@@ -9,6 +9,7 @@ import type { CancelCause, Command, FinishedCall, ReportedCall } from "./contrac
 import { Deadlines } from "./deadlines.ts";
 import { Engine } from "./engine.ts";
 import { DueHeap } from "./heap.ts";
+import { IdTable } from "./id-table.ts";
 import type { CallId, EngineId, Millis } from "./ids.ts";
 import { type Ladder, levelOf } from "./ladder.ts";
 import { byRank, LevelQueues } from "./queues.ts";
@@ -42,8 +43,8 @@ export class State {
   /** Whether calls are promoted at all. */
   readonly promotes: boolean;
   readonly table: ProcessTable;
-  /** Un-acked calls, in the order they were read. */
-  readonly calls = new Map<CallId, Call>();
+  /** Un-acked calls. */
+  readonly calls = new IdTable<Call>();
   readonly engines = new Map<EngineId, Engine>();
   /** Queued calls that no engine has: there is none, or they are bound late. */
   readonly unbound: LevelQueues;
@@ -226,7 +227,7 @@ export class State {
     if (call.engine) this.wantPlan(call.engine);
     call.program.removeThread(call);
     this.table.dropAlone(call.program);
-    this.calls.delete(call.id);
+    this.calls.delete(call);
     call.stage = "ended";
     this.deadlines.remove(call);
     this.emit({ kind: "ack", call: call.id, seq: call.seq });

@@ -4,6 +4,7 @@
 import type { Call } from "./call.ts";
 import type { SavedEntry } from "./contract.ts";
 import { DueHeap } from "./heap.ts";
+import { IdTable } from "./id-table.ts";
 import type { CallId, EngineId, Millis, ProgramId } from "./ids.ts";
 import type { Policy, ProgramPast } from "./policies.ts";
 import type { Retained } from "./retained.ts";
@@ -105,7 +106,7 @@ export interface Charge {
 }
 
 export class ProcessTable {
-  private readonly entries = new Map<ProgramId, ProgramEntry>();
+  private readonly entries = new IdTable<ProgramEntry>();
   private readonly idleMaxMs: Millis;
   /** When to look whether a program is stale. */
   private readonly stale = new DueHeap<ProgramEntry>();
@@ -148,12 +149,14 @@ export class ProcessTable {
     Object.assign(entry, { lastArrivalAt, lastCompletionAt });
     entry.engines = [...saved.engines];
     entry.ended = new Map(saved.charged.map((id) => [id, undefined]));
+    const known = this.entries.get(entry.id);
+    if (known) this.entries.delete(known);
     this.add(entry);
   }
 
   /** Forgets the program of a call that named none. */
   dropAlone(entry: ProgramEntry): void {
-    if (entry.alone && entry.threadCount === 0) this.entries.delete(entry.id);
+    if (entry.alone && entry.threadCount === 0) this.entries.delete(entry);
   }
 
   /**
@@ -183,13 +186,13 @@ export class ProcessTable {
       if (!entry) return;
       if (this.entries.get(entry.id) !== entry) continue;
       const dueAt = (entry.threadCount > 0 ? at : entry.lastUse()) + this.idleMaxMs;
-      if (dueAt <= at) this.entries.delete(entry.id);
+      if (dueAt <= at) this.entries.delete(entry);
       else this.stale.push(dueAt, entry);
     }
   }
 
   private add(entry: ProgramEntry): ProgramEntry {
-    this.entries.set(entry.id, entry);
+    this.entries.add(entry);
     if (!entry.alone) this.stale.push(entry.lastUse() + this.idleMaxMs, entry);
     return entry;
   }
@@ -213,12 +216,11 @@ function remember(entry: ProgramEntry, call: CallId, path: number): void {
 
 export function saved(entry: ProgramEntry, measures: Policy["measures"]): SavedEntry {
   // Always in this order, whatever the entry was restored from (S6).
-  return {
+  const past: SavedEntry = {
     program: entry.id,
     serviceMs: entry.serviceMs,
     waitingMs: entry.waitingMs,
     attained: entry.attained,
-    ...(measures === "tokens" ? { measures } : {}),
     pathServiceMs: entry.pathServiceMs,
     pathWaitingMs: entry.pathWaitingMs,
     endedCalls: entry.endedCalls,
@@ -230,4 +232,7 @@ export function saved(entry: ProgramEntry, measures: Policy["measures"]): SavedE
     lastCompletionAt: entry.lastCompletionAt,
     charged: entry.ended ? [...entry.ended.keys()] : [],
   };
+  if (measures === "time") return past;
+  const { program, serviceMs, waitingMs, attained, ...rest } = past;
+  return { program, serviceMs, waitingMs, attained, measures, ...rest };
 }

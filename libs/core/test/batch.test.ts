@@ -64,6 +64,34 @@ describe("the batch", () => {
     expect(names(plan?.keep)).toEqual(["a", "c"]);
   });
 
+  it("keeps a call that its agent cannot stop, whoever outranks it, until it ends", () => {
+    const bench = new Bench({ reserveCallsMax: 0 });
+    bench.join("e", { batchCallsMax: 2 });
+    for (const name of ["a", "b"]) bench.arrive(name);
+    bench.run();
+    bench.report("e", { calls: { a: 10, b: 10 }, unstoppable: ["b"] });
+    for (const name of ["x", "y"]) bench.arrive(name);
+    const { e: plan } = bench.plan();
+    expect(names(plan?.run)).toEqual(["b", "x"]);
+    expect(names(plan?.keep)).toEqual(["a"]);
+    bench.report("e", { calls: { a: 10, x: 0 }, finished: { b: { serviceMs: 11 } } });
+    expect(names(bench.plan().e?.run)).toEqual(["x", "y"]);
+  });
+
+  it("keeps such a call behind a take-over, too; on another engine it is like any other", () => {
+    const bench = new Bench({ reserveCallsMax: 0 }, { gathering: true });
+    bench.join("e", { batchCallsMax: 1 });
+    for (const name of ["a", "b"]) bench.arrive(name);
+    bench.report("e", { calls: { a: 10, b: 10 }, unstoppable: ["b"], planNumber: 0 });
+    bench.lead();
+    expect(names(bench.plan().e?.run)).toEqual(["b"]);
+    bench.lose("e", "exit");
+    bench.marker("a", 2, 50);
+    bench.marker("b", 2, 51);
+    bench.join("f", { batchCallsMax: 1 });
+    expect(names(bench.plan().f?.run)).toEqual(["a"]);
+  });
+
   it("holds at most as many contexts as the engine can have at once", () => {
     const bench = new Bench({ reserveCallsMax: 2 });
     bench.join("e", { batchCallsMax: 2, residentCallsMax: 3 });

@@ -27,6 +27,8 @@ export interface Reported {
   /** Attempt by call, 1 by default; for `calls`, `finished` and `fenced`. */
   attempts?: Record<string, number>;
   contextTokens?: number;
+  /** Calls that cannot be stopped. */
+  unstoppable?: string[];
   finished?: Record<string, Partial<FinishedCall>>;
   fenced?: string[];
   /** Of the last plan sent to the engine by default. */
@@ -139,6 +141,7 @@ export class Bench {
         attempt: attempt(name),
         serviceMs,
         contextTokens: said.contextTokens ?? 0,
+        ...(said.unstoppable?.includes(name) ? { preemptible: false as const } : {}),
       })),
       finished: Object.entries(said.finished ?? {}).map(([name, over]) => ({
         call: callId(`t/${name}`),

@@ -28,6 +28,18 @@ export function checkPlan(world: World, plan: EnginePlan): void {
   checkRoom(world, engine, plan);
   checkRetained(world, engine, plan);
   checkRanks(state, engine);
+  checkUnstoppable(state, engine, plan);
+}
+
+/** What its agent cannot stop and go on with stays in the batch, while there is room for all such calls. */
+function checkUnstoppable(state: State, engine: Engine, plan: EnginePlan): void {
+  if (engine.capacity.preemption === "none") return;
+  const stay = new Set([...engine.unstoppable].map(({ id }) => id));
+  const sizes = [...engine.unstoppable].map((call) => blocks(engine, call.contextTokens + state.config.windowSteps));
+  if (sizes.reduce((sum, size) => sum + size, 0) > engine.capacity.kvBlocks) return;
+  const parked = plan.keep.find(({ call }) => stay.has(call));
+  const other = plan.run.find(({ call }) => !stay.has(call));
+  if (parked && other) throw new Error(`S9: ${parked.call} cannot be stopped, ${other.call} has its place`);
 }
 
 function checkNames(world: World, plan: EnginePlan): void {
@@ -105,11 +117,11 @@ function checkRanks(state: State, engine: Engine): void {
   const planned = [...engine.run, ...engine.reserve];
   const growth = state.config.windowSteps;
   const hasSuspect = planned.some((call) => call.crashes > 0);
-  const admits = state.admitsNew && engine.accepting && engine.started.size < capacity.heldCallsMax;
+  const admits = state.admitsNew && engine.accepting && engine.startedCount < capacity.heldCallsMax;
   for (const waiting of waitingFor(state, engine)) {
     if (planned.includes(waiting) || waiting.mayHaveRun || (waiting.crashes > 0 && hasSuspect)) continue;
-    if (!engine.started.has(waiting.id) && !admits) continue;
-    const behind = planned.filter((member) => outranks(waiting, member));
+    if (!engine.has(waiting) && !admits) continue;
+    const behind = planned.filter((member) => !engine.unstoppable.has(member) && outranks(waiting, member));
     if (behind.length === 0) continue;
     if (state.config.misfit === "skip") {
       const before = planned.filter((member) => !behind.includes(member));

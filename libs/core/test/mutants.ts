@@ -56,7 +56,7 @@ const levels: readonly Mutant[] = [
   {
     bug: "the quantum is not fresh after a demotion",
     file: "agents.ts",
-    find: "call.quantumUsed = 0;",
+    find: "call.service.quantumUsed = 0;",
     replace: "",
     caughtBy: { [ANY_WORLD]: /^Alg\. 1: .* has no fresh quantum/, "golden alg1-quantum": DIFFERS },
   },

@@ -113,7 +113,8 @@ export class Observer {
       followed.promotedWaitingMs = waitedOf(call, input.at);
       followed.promotedServiceMs = served;
     } else throw new Error(`Alg. 1: ${call.id} moves from Q${followed.level + 1} to Q${call.level + 1}`);
-    if (call.quantumUsed !== 0) throw new Error(`Alg. 1: ${call.id} has no fresh quantum in Q${call.level + 1}`);
+    if (call.service.quantumUsed !== 0)
+      throw new Error(`Alg. 1: ${call.id} has no fresh quantum in Q${call.level + 1}`);
     if (call.order === followed.order) throw new Error(`Alg. 1: ${call.id} is not at the tail of Q${call.level + 1}`);
     followed.level = call.level;
     followed.servedAtEntry = served;

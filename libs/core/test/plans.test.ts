@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { programId } from "../src/ids.ts";
 import { Bench, names, only } from "./bench.ts";
 
 function oneEngine(): Bench {
@@ -15,6 +16,22 @@ describe("a call that comes twice from the queue", () => {
     expect(bench.arrive("a")).toEqual([]);
     expect(bench.scheduler.counts()).toEqual({ queued: 1, running: 1, programs: 1 });
     expect(only(bench.report("e", { finished: { a: {} } }), "ack")).toEqual([{ kind: "ack", call: "t/a", seq: 2 }]);
+  });
+});
+
+describe("a report", () => {
+  it("may name calls in any order, and some of them only", () => {
+    const bench = new Bench();
+    bench.join("e", { batchCallsMax: 40, residentCallsMax: 40, heldCallsMax: 40, kvBlocks: 1_000 });
+    const calls = Array.from({ length: 40 }, (_, i) => `c${i}`);
+    for (const call of calls) bench.arrive(call);
+    bench.run();
+    const served = (names: readonly string[], ms: number) => Object.fromEntries(names.map((name) => [name, ms]));
+    bench.report("e", { calls: served([...calls].reverse(), 7) });
+    const some = [...calls.slice(30), ...calls.slice(0, 5)];
+    bench.report("e", { calls: { ...served(some, 9), unknown: 9 } });
+    const threads = calls.flatMap((call) => bench.scheduler.threads(programId(`t/${call}`), bench.at));
+    expect(threads.map(({ serviceMs }) => serviceMs)).toEqual(calls.map((call) => (some.includes(call) ? 9 : 7)));
   });
 });
 

@@ -66,6 +66,16 @@ describe("the context of a call that has ended", () => {
     expect(retained(bench)).toEqual(["a engine"]);
   });
 
+  it("is of use to a call whose prompt is estimated as shorter, but may be as long", () => {
+    const bench = retaining();
+    ends(bench, "a", 30, { program: "p", thread: "x" });
+    bench.arrive("b", { program: "p", thread: "x", promptTokens: 15, promptTokensMax: 19 });
+    expect(continues(bench.plan().e)).toEqual([undefined]);
+    bench.report("e", { finished: { b: { status: "failed" } } });
+    bench.arrive("c", { program: "p", thread: "x", promptTokens: 15, promptTokensMax: 20 });
+    expect(continues(bench.plan().e)).toEqual(["t/a"]);
+  });
+
   it("of a program without threads serves a call that names one, and a fork begins with it", () => {
     const bench = retaining();
     ends(bench, "root", 30, { program: "p" });

@@ -13,6 +13,11 @@ interface Held {
   status: TerminalStatus;
 }
 
+/** Every fourth call cannot be gone on with once it has been served: what makes an engine say so is not known here. */
+function isUnstoppable(call: string, held: Held): boolean {
+  return held.serviceMs > 0 && Number(call.slice("t/c".length)) % 4 === 0;
+}
+
 export class WorldAgent {
   readonly id: string;
   readonly capacity: EngineCapacity;
@@ -127,11 +132,12 @@ export class WorldAgent {
         incarnation: this.incarnation,
         number: ++this.reportNumber,
         planNumber: this.plan?.number ?? 0,
-        calls: calls.map(([call, { attempt, serviceMs }]) => ({
+        calls: calls.map(([call, held]) => ({
           call: callId(call),
-          attempt,
-          serviceMs,
-          contextTokens: this.world.tokensOf(call) + serviceMs,
+          attempt: held.attempt,
+          serviceMs: held.serviceMs,
+          contextTokens: this.world.tokensOf(call) + held.serviceMs,
+          ...(isUnstoppable(call, held) ? { preemptible: false as const } : {}),
         })),
         finished: [...this.finished.values()],
         fenced: fenced.map(([call, { attempt }]) => ({ call: callId(call), attempt })),

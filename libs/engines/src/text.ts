@@ -10,9 +10,85 @@ const OPEN_TOKENS_MAX = 32;
 const BROKEN = "\ufffd";
 const BROKEN_TAIL = /\ufffd+$/;
 
+/** Text of a run of ids that are not the end. Broken bytes become U+FFFD. */
+export type Decode = (ids: readonly number[]) => string;
+
+/** Ids → whole characters. */
+export class WholeText {
+  readonly #decode: Decode;
+  readonly #ids: number[] = [];
+  /** `ids[#from … #read)` is the context in which later ids are decoded: a leading space depends on what precedes. */
+  #from = 0;
+  /** Ids before it are in the text; those behind it are an open character. */
+  #read = 0;
+
+  constructor(decode: Decode) {
+    this.#decode = decode;
+  }
+
+  /** @returns the text that this id completes. */
+  push(id: number): string {
+    this.#ids.push(id);
+    const fresh = this.#open();
+    const isOpen = fresh.endsWith(BROKEN) && this.#ids.length - this.#read < OPEN_TOKENS_MAX;
+    if (fresh === "" || isOpen) return "";
+    this.#from = this.#read;
+    this.#read = this.#ids.length;
+    return fresh;
+  }
+
+  /** @returns what is still open, but for a character that is not whole. */
+  end(): string {
+    const rest = this.#open().replace(BROKEN_TAIL, "");
+    this.#read = this.#ids.length;
+    return rest;
+  }
+
+  /** Text of `ids[#read …)` as it reads behind what precedes it. */
+  #open(): string {
+    const before = this.#decode(this.#ids.slice(this.#from, this.#read));
+    const all = this.#decode(this.#ids.slice(this.#from));
+    return all.startsWith(before) ? all.slice(before.length) : this.#decode(this.#ids.slice(this.#read));
+  }
+}
+
+/** Holds text back that could begin one of these sequences, and cuts it off where one begins. */
+export class StopFilter {
+  readonly #stop: readonly string[];
+  #held = "";
+
+  /** @param stop no empty ones. */
+  constructor(stop: readonly string[]) {
+    this.#stop = stop;
+  }
+
+  /**
+   * @returns the text that may be shown; `rest` from the sequence on, once there is one. The filter is not used after
+   * that.
+   */
+  push(fresh: string): { text: string; rest?: string } {
+    const text = this.#held + fresh;
+    this.#held = "";
+    const starts = this.#stop.map((stop) => text.indexOf(stop)).filter((index) => index >= 0);
+    if (starts.length > 0) {
+      const at = Math.min(...starts);
+      return { text: text.slice(0, at), rest: text.slice(at) };
+    }
+    const held = Math.max(0, ...this.#stop.map((stop) => overlap(text, stop)));
+    this.#held = text.slice(text.length - held);
+    return { text: text.slice(0, text.length - held) };
+  }
+
+  /** @returns what was held back and turned out to be no sequence. */
+  end(): string {
+    const held = this.#held;
+    this.#held = "";
+    return held;
+  }
+}
+
 export interface AnswerOptions {
-  /** Text of a run of ids that are not the end. Broken bytes become U+FFFD. */
-  decode: (ids: readonly number[]) => string;
+  decode: Decode;
   /** True for ids that end an answer; they have no text. */
   isEnd: (id: number) => boolean;
   /** Sequences that end the answer and are not part of it. No empty ones. */
@@ -21,19 +97,18 @@ export interface AnswerOptions {
   tokensMax: number;
 }
 
+/** A plain answer: nothing but text. */
 export class AnswerText {
   readonly #options: AnswerOptions;
   readonly #ids: number[] = [];
-  /** `ids[#from … #read)` is the context in which later ids are decoded: a leading space depends on what precedes. */
-  #from = 0;
-  /** Ids before it are in the text; those behind it are an open character. */
-  #read = 0;
-  /** Text that may be the beginning of a stop sequence. */
-  #held = "";
+  readonly #whole: WholeText;
+  readonly #filter: StopFilter;
   #finish: FinishReason | undefined;
 
   constructor(options: AnswerOptions) {
     this.#options = options;
+    this.#whole = new WholeText(options.decode);
+    this.#filter = new StopFilter(options.stop);
   }
 
   get ids(): readonly number[] {
@@ -53,19 +128,13 @@ export class AnswerText {
   push(id: number): string {
     if (this.#finish !== undefined) throw new Error("the answer has ended");
     this.#ids.push(id);
-    if (this.#options.isEnd(id)) {
-      this.#finish = "stop";
-      return this.#untilStop(this.#open(this.#ids.length - 1).replace(BROKEN_TAIL, ""), true);
-    }
-    const last = this.#ids.length >= this.#options.tokensMax;
-    const fresh = this.#open(this.#ids.length);
-    const open = fresh === "" || (fresh.endsWith(BROKEN) && this.#ids.length - this.#read < OPEN_TOKENS_MAX);
-    if (open && !last) return "";
-    this.#from = this.#read;
-    this.#read = this.#ids.length;
-    const text = this.#untilStop(last ? fresh.replace(BROKEN_TAIL, "") : fresh, last);
-    if (last) this.#finish ??= "length";
-    return text;
+    const ends = this.#options.isEnd(id);
+    const last = ends || this.#ids.length >= this.#options.tokensMax;
+    const fresh = (ends ? "" : this.#whole.push(id)) + (last ? this.#whole.end() : "");
+    const { text, rest } = this.#filter.push(fresh);
+    if (rest !== undefined) this.#finish = "stop";
+    else if (last) this.#finish = ends ? "stop" : "length";
+    return last && rest === undefined ? text + this.#filter.end() : text;
   }
 
   /**
@@ -78,37 +147,18 @@ export class AnswerText {
   replay(ids: readonly number[], belongs: (id: number) => boolean): string {
     let text = "";
     for (const id of ids) {
-      if (!belongs(id) || this.#finish !== undefined) {
-        throw new AutellixError(
-          "engine_error",
-          "The token ids of the earlier attempt do not belong to this call and model.",
-        );
-      }
+      if (!belongs(id) || this.#finish !== undefined) throw notOfThisCall();
       text += this.push(id);
     }
     return text;
   }
+}
 
-  /** Text of `ids[#read … end)` as it reads behind what precedes it. */
-  #open(end: number): string {
-    const { decode } = this.#options;
-    const before = decode(this.#ids.slice(this.#from, this.#read));
-    const all = decode(this.#ids.slice(this.#from, end));
-    return all.startsWith(before) ? all.slice(before.length) : decode(this.#ids.slice(this.#read, end));
-  }
-
-  #untilStop(fresh: string, last: boolean): string {
-    const text = this.#held + fresh;
-    this.#held = "";
-    const starts = this.#options.stop.map((stop) => text.indexOf(stop)).filter((index) => index >= 0);
-    if (starts.length > 0) {
-      this.#finish = "stop";
-      return text.slice(0, Math.min(...starts));
-    }
-    const held = last ? 0 : Math.max(0, ...this.#options.stop.map((stop) => overlap(text, stop)));
-    this.#held = text.slice(text.length - held);
-    return text.slice(0, text.length - held);
-  }
+export function notOfThisCall(): AutellixError {
+  return new AutellixError(
+    "engine_error",
+    "The token ids of the earlier attempt do not belong to this call and model.",
+  );
 }
 
 /** Length of the longest end of `text` that is a beginning of `stop`, but not all of it. */

@@ -1,40 +1,22 @@
 import { execFile } from "node:child_process";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { copyFile, mkdtemp, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import type { Token } from "node-llama-cpp";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { LlamaCall } from "../src/llama/call.ts";
 import { type LlamaEngine, openLlamaEngine } from "../src/llama/index.ts";
-import { loadModel, useLlama } from "../src/llama/library.ts";
 import type { EngineCall } from "../src/port.ts";
 import { tinyModel, writeTinyModel } from "../src/tiny-model/index.ts";
-import { advance, chat, complete, engineContract, open, SUBJECT } from "./contract.ts";
+import { advance, chat, complete, open } from "./contract.ts";
+import { llamaContract } from "./llama-contract.ts";
 
 const folder = await mkdtemp(join(tmpdir(), "autellix-engines-"));
 const modelFile = join(folder, "tiny.gguf");
 await writeTinyModel(modelFile, { seed: 1 });
 afterAll(() => rm(folder, { recursive: true }));
 
-engineContract(
-  "the llama engine",
-  async () => {
-    const engine = await openLlamaEngine({ modelFile, models: ["tiny"], ...SUBJECT });
-    const use = await useLlama(false, () => {});
-    const model = await loadModel(use, modelFile, []);
-    const decode = (ids: readonly number[]) =>
-      model.detokenize(ids.filter((id) => !model.isEogToken(id as Token)) as Token[]);
-    return {
-      engine: Object.assign(engine, { release: () => model.dispose().then(use.release) }),
-      decode,
-      foreignId: 512,
-    };
-  },
-  async ({ engine }) => {
-    await (engine as LlamaEngine & { release: () => Promise<void> }).release();
-    await engine.shutdown();
-  },
-);
+llamaContract("the llama engine", async () => modelFile, 512);
 
 describe("the llama engine on the tiny model", () => {
   let engine: LlamaEngine;
@@ -81,7 +63,7 @@ describe("the llama engine on the tiny model", () => {
     for (const call of calls.slice(0, 8)) await advance(engine, [call], 2);
     const [first, ninth] = [calls[0] as EngineCall, calls[8] as EngineCall];
     const { calls: steps } = await engine.step([ninth, first]);
-    expect(steps.map((step) => [step.error?.message.includes("No sequences left") ?? false, step.tokens])).toEqual([
+    expect(steps.map((step) => [step.error?.message.includes("no context is free") ?? false, step.tokens])).toEqual([
       [true, 0],
       [false, 1],
     ]);
@@ -105,6 +87,78 @@ describe("the llama engine on the tiny model", () => {
     } finally {
       await other.shutdown();
     }
+  });
+});
+
+describe("the host tier of the llama engine", () => {
+  let engine: LlamaEngine;
+  const question = chat(`Once more. ${"word ".repeat(20)}`, { completionTokensMax: 30 });
+  beforeAll(async () => {
+    engine = await openLlamaEngine({ modelFile, models: ["tiny"], hostKvDir: folder });
+  });
+  afterAll(() => engine.shutdown());
+
+  async function swappedOut(call = question): Promise<LlamaCall> {
+    const one = (await open(engine, call)) as LlamaCall;
+    await advance(engine, [one], 8);
+    await engine.swapOut(one);
+    return one;
+  }
+
+  it("recomputes a call whose file is gone, cut off, of another format or of another call", async () => {
+    const whole = await complete(engine, question);
+    const other = await swappedOut(chat(`Another. ${"word ".repeat(20)}`));
+    const harms: ((path: string) => Promise<void>)[] = [
+      (path) => rm(path),
+      (path) => truncate(path, 5_000),
+      (path) => writeFile(path, Buffer.alloc(50_000, 7)),
+      (path) => copyFile(other.host?.path ?? "", path),
+    ];
+    for (const harm of harms) {
+      const call = await swappedOut();
+      await harm(call.host?.path ?? "");
+      expect([await engine.swapIn(call), call.contextTokens, call.hostTokens]).toEqual([undefined, 0, 0]);
+      await advance(engine, [call]);
+      expect(call.ids).toEqual(whole.ids);
+      await engine.close(call);
+    }
+    await engine.close(other);
+    expect(engine.counters()).toMatchObject({ residentCalls: 0, hostBytes: 0 });
+  });
+
+  it("takes nothing over from an engine with other contexts or another model", async () => {
+    const otherModel = join(folder, "other.gguf");
+    await writeTinyModel(otherModel, { seed: 2 });
+    const call = await swappedOut();
+    expect(await engine.leave(call)).toBeDefined();
+    for (const differs of [{ residentCallsMax: 9 }, { contextTokensMax: 1024 }, { modelFile: otherModel }]) {
+      const other = await openLlamaEngine({ modelFile, models: ["tiny"], hostKvDir: folder, ...differs });
+      expect((await open(other, question, [], { key: call.key })).hostTokens).toBe(0);
+      await other.shutdown();
+    }
+    const heir = await open(engine, question, call.ids, { key: call.key });
+    expect(heir.hostTokens).toBeGreaterThan(0);
+    await engine.close(heir);
+  });
+
+  it("is not there at 0 bytes, and calls are recomputed", async () => {
+    const without = await openLlamaEngine({ modelFile, models: ["tiny"], hostKvDir: folder, hostKvBytesMax: 0 });
+    expect(without.info).toMatchObject({ preemption: "recompute", hostBlocks: 0, retains: true });
+    const call = await open(without, question);
+    await advance(without, [call], 2);
+    expect([await without.swapOut(call), await without.leave(call)]).toEqual([undefined, undefined]);
+    await without.shutdown();
+  });
+
+  it("says so when it is too small for a block, and is not there then", async () => {
+    const lines: string[] = [];
+    const log = (_: string, line: string) => lines.push(line);
+    const small = await openLlamaEngine({ modelFile, models: ["tiny"], hostKvDir: folder, hostKvBytesMax: 100, log });
+    expect([small.info.hostBlocks, small.info.preemption]).toEqual([0, "recompute"]);
+    expect(lines).toContainEqual(
+      expect.stringMatching(/^There is no host tier for KV: 100 bytes do not hold one block/),
+    );
+    await small.shutdown();
   });
 });
 
@@ -138,7 +192,7 @@ it("a process that shuts its engine down exits by itself", async () => {
     script,
     `import { openLlamaEngine } from ${JSON.stringify(source)};
      const engine = await openLlamaEngine({ modelFile: ${JSON.stringify(modelFile)}, models: ["m"] });
-     await engine.open({ key: "k", chat: ${JSON.stringify(chat("Hello"))}, forcedIds: [] }).then((call) => engine.step([call]));
+     await engine.open({ key: "k", chat: ${JSON.stringify(chat("Hello"))}, body: {}, forcedIds: [] }).then((call) => engine.step([call]));
      await engine.shutdown();
      console.log("down");`,
   );

@@ -8,7 +8,12 @@ engineContract(
   async () => ({
     engine: openSimulatedEngine({
       models: ["sim"],
-      preset: { ...presets.zero, sliceTokens: SUBJECT.sliceTokens },
+      preset: {
+        ...presets.zero,
+        sliceTokens: SUBJECT.sliceTokens,
+        kvTokenBytes: 1_024,
+        hostKvTokens: SUBJECT.hostBlocks * SUBJECT.blockTokens,
+      },
       batchCallsMax: SUBJECT.batchCallsMax,
       residentCallsMax: SUBJECT.residentCallsMax,
       contextTokensMax: SUBJECT.contextTokensMax,
@@ -17,6 +22,7 @@ engineContract(
     foreignId: 100_000,
   }),
   ({ engine }) => engine.shutdown(),
+  { hostTier: true, retains: true },
 );
 
 describe("the cost model of the simulated engine", () => {

@@ -51,14 +51,21 @@ export function decodeAs<S extends z.ZodType>(schema: S, bytes: Uint8Array): z.o
   return validate(schema, decode(bytes));
 }
 
-/** @throws AutellixError `invalid_request` with the first field at fault (`messages[0].role: is required`). */
-export function validate<S extends z.ZodType>(schema: S, value: unknown): z.output<S> {
+/**
+ * @param at where the value stands, when it is a part of a message.
+ * @throws AutellixError `invalid_request` with the first field at fault (`messages[0].role: is required`).
+ */
+export function validate<S extends z.ZodType>(
+  schema: S,
+  value: unknown,
+  at: readonly (string | number)[] = [],
+): z.output<S> {
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
   const first = parsed.error.issues[0];
   if (!first) throw new AutellixError("invalid_request");
   const issue = clearest(first);
-  const param = fieldName(issue.path);
+  const param = fieldName([...at, ...issue.path]);
   const text = sentence(issue);
   throw new AutellixError("invalid_request", param ? `${param}: ${text}` : text, param ? { param } : {});
 }

@@ -1,4 +1,7 @@
+export * from "./answer.ts";
 export * from "./chat.ts";
+export * from "./chat-body.ts";
+export * from "./chat-messages.ts";
 export * from "./codec.ts";
 export * from "./errors.ts";
 export * from "./ids.ts";
@@ -6,4 +9,5 @@ export * from "./limits.ts";
 export * from "./messages.ts";
 export * from "./nats/index.ts";
 export * from "./records.ts";
+export * from "./shown-answer.ts";
 export * from "./subjects.ts";

@@ -39,6 +39,8 @@ export const dispatchSchema = z.object({
   waitedMs: millis,
   /** Service of earlier attempts. */
   servedMs: millis,
+  /** The retained context of an ended call of the same program on this engine: the call goes on from it. */
+  continues: callKey.optional(),
 });
 
 export const planCallSchema = z.object({
@@ -46,6 +48,9 @@ export const planCallSchema = z.object({
   attempt: z.int().positive(),
   dispatch: dispatchSchema.optional(),
 });
+
+/** Where an idle context lies. `none`: nowhere, its call is recomputed. */
+export const tierSchema = z.enum(["engine", "host", "none"]);
 
 /** The whole desired state of one engine (design §5). What is in none of its lists is dropped by the agent. */
 export const planSchema = z.object({
@@ -61,8 +66,10 @@ export const planSchema = z.object({
   run: z.array(planCallSchema),
   /** What fills a slot the moment it frees. */
   reserve: z.array(planCallSchema),
-  /** Parked calls in order of value; the agent evicts from the tail. */
-  keep: z.array(planCallSchema),
+  /** Parked calls in order of value; the agent takes room from the tail, and only when it is needed (paper §4.4). */
+  keep: z.array(planCallSchema.extend({ tier: tierSchema.optional() })),
+  /** Contexts of ended calls in order of value, kept for their programs' next calls. */
+  retained: z.array(z.object({ call: callKey, tier: z.enum(["engine", "host"]) })).optional(),
   cancel: z.array(
     z.object({
       call: callKey,
@@ -92,9 +99,16 @@ export const engineInfoSchema = z.object({
   kvBlocks: z.int().positive(),
   blockTokens: z.int().positive(),
   contextTokensMax: z.int().positive(),
+  /** KV blocks of the host tier; none without it. */
+  hostBlocks: count.optional(),
+  /** It keeps contexts of ended calls as the plan says. */
+  retains: z.boolean().optional(),
+  /** It hands requests on to a server, which serves more of OpenAI's API than `ChatCall` says. */
+  forwards: z.boolean().optional(),
 });
 
-export const callStateSchema = z.enum(["fetching", "running", "parked", "evicted"]);
+/** `swapped`: its context lies in the host tier. */
+export const callStateSchema = z.enum(["fetching", "running", "parked", "swapped", "evicted"]);
 
 export const reportCallSchema = z.object({
   call: callKey,
@@ -106,6 +120,8 @@ export const reportCallSchema = z.object({
   contextTokens: count,
   promptTokens: count,
   completionTokens: count,
+  /** False: it must stay in the batch until it ends, since its engine cannot go on with it exactly. */
+  preemptible: z.literal(false).optional(),
 });
 
 export const terminalStatusSchema = z.enum(["completed", "failed", "cancelled", "expired", "dead"]);
@@ -120,9 +136,34 @@ export const finishedCallSchema = z.object({
   waitingMs: millis,
   promptTokens: count,
   completionTokens: count,
+  /** Prompt tokens that were found in a context or cache. */
+  cachedTokens: count.optional(),
+  /** Its context is retained: this many tokens. */
+  contextTokens: count.optional(),
   /** First report that carries it: it is repeated until `reportSeen` reaches this number. */
   report: count,
 });
+
+/** Cumulative over the incarnation. */
+export const countersSchema = z.object({
+  steps: count,
+  stepCalls: count,
+  busyMs: millis,
+  tokens: count,
+  batchMax: count,
+  prefilledTokens: count.optional(),
+  cachedTokens: count.optional(),
+  swapOuts: count.optional(),
+  swapIns: count.optional(),
+  /** Both ways. */
+  swapBytes: count.optional(),
+  swapMs: millis.optional(),
+  /** Time without a step while a call was held that could have run, had a plan said so. */
+  planIdleMs: millis.optional(),
+});
+
+/** KV blocks now, by what they are for. */
+export const kvUseSchema = z.object({ running: count, parked: count, retained: count, host: count });
 
 /** Whole state of one agent. Counters are cumulative over the incarnation. */
 export const reportSchema = z.object({
@@ -143,7 +184,8 @@ export const reportSchema = z.object({
   fenced: z.array(z.object({ call: callKey, attempt: z.int().positive() })),
   /** Frontends silent for `orphanGraceMs`. */
   frontendsDead: z.array(name),
-  counters: z.object({ steps: count, stepCalls: count, busyMs: millis, tokens: count, batchMax: count }),
+  counters: countersSchema,
+  kv: kvUseSchema.optional(),
 });
 
 /** A graceful end: the agent runs nothing any more and will not come back under this incarnation. */
@@ -160,6 +202,14 @@ export const askSchema = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("tokens"), call: callKey, from: count }),
 ]);
 
+/** A piece of an answer that is more than text, as OpenAI's chunks have it. */
+export const answerDeltaSchema = z.object({
+  /** `choices[0].delta`, without the role. */
+  delta: z.record(z.string(), z.unknown()),
+  /** `choices[0].logprobs` */
+  logprobs: z.unknown().optional(),
+});
+
 export const gapAnswerSchema = z.discriminatedUnion("state", [
   z.object({
     state: z.literal("known"),
@@ -169,6 +219,7 @@ export const gapAnswerSchema = z.discriminatedUnion("state", [
     count,
     text: z.string(),
     ids: z.array(count).optional(),
+    deltas: z.array(answerDeltaSchema).optional(),
   }),
   z.object({ state: z.literal("unknown") }),
 ]);
@@ -185,6 +236,8 @@ export const tokenItemSchema = z.object({
   text: z.string(),
   /** Token ids, where the engine has them: what a later attempt is forced to repeat (S2). */
   ids: z.array(count).optional(),
+  /** Set when the item is more than text: all of it, in order; `text` is the content among it. */
+  deltas: z.array(answerDeltaSchema).optional(),
 });
 
 export const frontendMessageSchema = z.discriminatedUnion("kind", [
@@ -227,7 +280,8 @@ export const statusSchema = z.object({
       state: z.enum(["up", "suspect"]),
       runningCalls: count,
       heldCalls: count,
-      counters: reportSchema.shape.counters,
+      counters: countersSchema,
+      kv: kvUseSchema.optional(),
     }),
   ),
   /** Mean rate of ends over the last seconds; 0 when unknown. */
@@ -270,6 +324,10 @@ export const controlAnswerSchema = z.union([
   z.object({ ok: z.literal(false), error: z.object({ code: errorCodeSchema, message: z.string() }) }),
 ]);
 
+export type AnswerDelta = z.infer<typeof answerDeltaSchema>;
+export type KvUse = z.infer<typeof kvUseSchema>;
+export type Counters = z.infer<typeof countersSchema>;
+export type Tier = z.infer<typeof tierSchema>;
 export type Dispatch = z.infer<typeof dispatchSchema>;
 export type PlanCall = z.infer<typeof planCallSchema>;
 export type Plan = z.infer<typeof planSchema>;

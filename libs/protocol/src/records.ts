@@ -115,7 +115,14 @@ export const outcomeBodySchema = z.looseObject({
   /** Name of the object that holds `response`, when it is larger than `RESULT_INLINE_BYTES_MAX`. */
   response_object: z.string().optional(),
   /** What was generated before a call was cancelled or failed. */
-  usage: z.object({ prompt_tokens: z.number(), completion_tokens: z.number(), total_tokens: z.number() }).optional(),
+  usage: z
+    .object({
+      prompt_tokens: z.number(),
+      completion_tokens: z.number(),
+      total_tokens: z.number(),
+      prompt_tokens_details: z.object({ cached_tokens: z.number() }).optional(),
+    })
+    .optional(),
   timings: z.object({ waiting_ms: z.number(), service_ms: z.number() }).optional(),
 });
 export interface OutcomeBody {

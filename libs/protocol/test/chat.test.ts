@@ -1,9 +1,29 @@
 import { describe, expect, it } from "vitest";
-import { completionId, estimatePromptTokens, parseChat } from "../src/index.ts";
+import {
+  BODY_DEPTH_MAX,
+  CONTENT_PARTS_MAX,
+  completionId,
+  estimatePromptTokens,
+  FOREIGN_FIELDS_MAX,
+  parseChat,
+  refuseForeign,
+  SCHEMA_CHARS_MAX,
+  TOOLS_MAX,
+} from "../src/index.ts";
 
 const messages = [{ role: "user", content: "Hi" }];
 const refused = (code: string, param: string | undefined, text: string | RegExp = /./) =>
   expect.objectContaining({ code, param, message: expect.stringMatching(text) });
+const SCHEMA = { type: "object", properties: { city: { type: "string" } } };
+const TOOL = { type: "function", function: { name: "weather", description: "Of a city.", parameters: SCHEMA } };
+const TOOL_CALL = { id: "call_1", type: "function", function: { name: "weather", arguments: '{"city":"Oslo"}' } };
+
+/** So many objects in each other. */
+function nested(depth: number): unknown {
+  let value: unknown = {};
+  for (let i = 1; i < depth; i++) value = { a: value };
+  return value;
+}
 
 describe("a chat body", () => {
   it("needs nothing but messages; the rest has OpenAI's defaults", () => {
@@ -17,6 +37,14 @@ describe("a chat body", () => {
       topP: 1,
       seed: undefined,
       stop: [],
+      frequencyPenalty: 0,
+      presencePenalty: 0,
+      tools: [],
+      toolChoice: "none",
+      parallelToolCalls: true,
+      responseFormat: { type: "text" },
+      logprobs: undefined,
+      foreign: [],
     });
   });
 
@@ -32,6 +60,14 @@ describe("a chat body", () => {
       top_p: 0.5,
       seed: -7,
       stop: ["a", "b"],
+      frequency_penalty: -0.5,
+      presence_penalty: 2,
+      tools: [TOOL, { type: "function", function: { name: "time", strict: true } }],
+      tool_choice: "required",
+      parallel_tool_calls: false,
+      response_format: { type: "json_schema", json_schema: { name: "s", strict: true, schema: SCHEMA } },
+      logprobs: true,
+      top_logprobs: 3,
       metadata: { autellix_program_id: "p" },
     };
     expect(parseChat(body)).toEqual({
@@ -44,6 +80,14 @@ describe("a chat body", () => {
       topP: 0.5,
       seed: -7,
       stop: ["a", "b"],
+      frequencyPenalty: -0.5,
+      presencePenalty: 2,
+      tools: [{ name: "weather", description: "Of a city.", parameters: SCHEMA }, { name: "time" }],
+      toolChoice: "required",
+      parallelToolCalls: false,
+      responseFormat: { type: "json_schema", schema: SCHEMA },
+      logprobs: 3,
+      foreign: [],
     });
   });
 
@@ -58,7 +102,9 @@ describe("a chat body", () => {
       "top_p",
       "seed",
     ];
-    const body = Object.fromEntries([...names, "stop", "metadata", "tools", "logit_bias"].map((name) => [name, null]));
+    const others = ["tools", "tool_choice", "parallel_tool_calls", "response_format", "logprobs", "top_logprobs"];
+    const more = ["stop", "metadata", "logit_bias", "modalities", "functions", "function_call", "top_k"];
+    const body = Object.fromEntries([...names, ...others, ...more].map((name) => [name, null]));
     expect(parseChat({ ...body, messages })).toEqual(parseChat({ messages }));
   });
 
@@ -99,11 +145,63 @@ describe("a chat body", () => {
 
   it("takes an answer that is sent back as it came", () => {
     const answer = { role: "assistant", content: "Hi", refusal: null, annotations: [], audio: null, tool_calls: [] };
-    expect(parseChat({ messages: [...messages, { ...answer, function_call: null }] }).messages).toHaveLength(2);
+    const { messages: parsed, foreign } = parseChat({ messages: [...messages, { ...answer, function_call: null }] });
+    expect([parsed.length, foreign]).toEqual([2, []]);
+  });
+
+  it("may tell of tools that were called, and what they gave", () => {
+    const { type: _type, ...withoutType } = TOOL_CALL;
+    const given = [
+      ...messages,
+      { role: "assistant", content: null, tool_calls: [{ ...TOOL_CALL, index: 0 }, withoutType] },
+      { role: "tool", tool_call_id: "call_1", content: [{ type: "text", text: "cold" }], name: "weather" },
+    ];
+    expect(parseChat({ messages: given })).toMatchObject({
+      messages: [
+        ...messages,
+        { role: "assistant", content: "", toolCalls: [TOOL_CALL, TOOL_CALL] },
+        { role: "tool", content: "cold", toolCallId: "call_1" },
+      ],
+      foreign: [],
+    });
+  });
+
+  it.each<[unknown, unknown]>([
+    [undefined, "auto"],
+    [null, "auto"],
+    ["auto", "auto"],
+    ["none", "none"],
+    ["required", "required"],
+    [{ type: "function", function: { name: "weather" } }, { name: "weather" }],
+  ])("may choose among its tools: %j", (choice, expected) => {
+    expect(parseChat({ messages, tools: [TOOL], tool_choice: choice })).toMatchObject({
+      toolChoice: expected,
+      foreign: [],
+    });
+  });
+
+  it.each([
+    [{ type: "text" }, { type: "text" }],
+    [{ type: "json_object" }, { type: "json_object" }],
+    [{ type: "json_schema", json_schema: { name: "any" } }, { type: "json_object" }],
+    [
+      { type: "json_schema", json_schema: { schema: SCHEMA } },
+      { type: "json_schema", schema: SCHEMA },
+    ],
+  ])("may ask for a format: %j", (format, expected) => {
+    expect(parseChat({ messages, response_format: format })).toMatchObject({ responseFormat: expected, foreign: [] });
+  });
+
+  it.each([
+    [{ logprobs: true }, 0],
+    [{ logprobs: true, top_logprobs: 20 }, 20],
+    [{ logprobs: false, top_logprobs: 0 }, undefined],
+  ])("may ask for logprobs: %j", (fields, expected) => {
+    expect(parseChat({ messages, ...fields }).logprobs).toBe(expected);
   });
 });
 
-describe("a parameter that is not served", () => {
+describe("a parameter that not every engine serves", () => {
   it.each([
     ["frequency_penalty", 0],
     ["presence_penalty", 0],
@@ -128,18 +226,7 @@ describe("a parameter that is not served", () => {
   });
 
   it.each([
-    ["frequency_penalty", 0.1],
-    ["presence_penalty", -1],
-    ["presence_penalty", "0"],
-    ["logprobs", true],
-    ["top_logprobs", 3],
     ["logit_bias", { 50: 1 }],
-    ["logit_bias", []],
-    ["response_format", { type: "json_object" }],
-    ["response_format", "text"],
-    ["tools", [{ type: "function" }]],
-    ["tool_choice", "required"],
-    ["parallel_tool_calls", 1],
     ["functions", [{}]],
     ["function_call", { name: "f" }],
     ["modalities", ["text", "audio"]],
@@ -148,29 +235,60 @@ describe("a parameter that is not served", () => {
     ["reasoning_effort", "low"],
     ["web_search_options", {}],
     ["top_k", 5],
-    ["n", 2],
-    ["n", 0],
-  ])("is refused by name where it does: %s %j", (name, value) => {
-    expect(() => parseChat({ messages, [name]: value })).toThrow(refused("unsupported_parameter", name, name));
+    ["min_p", 0.1],
+    ["guided_json", SCHEMA],
+    ["chat_template_kwargs", { enable_thinking: false }],
+  ])("is named where it changes something: %s %j", (name, value) => {
+    const chat = parseChat({ messages, [name]: value });
+    expect(chat.foreign).toEqual([name]);
+    expect(() => refuseForeign(chat)).toThrow(refused("unsupported_parameter", name, name));
+  });
+
+  it.each<[Record<string, unknown>, string]>([
+    [{ tools: [TOOL, { type: "custom", custom: { name: "f" } }] }, "tools[1].type"],
+    [{ tools: [TOOL], tool_choice: { type: "allowed_tools", allowed_tools: {} } }, "tool_choice.type"],
+    [{ tool_choice: { type: "web_search" } }, "tool_choice.type"],
+    [{ response_format: { type: "regex", pattern: "a" } }, "response_format.type"],
+    [{ response_format: { type: "json_object", schema: SCHEMA } }, "response_format.schema"],
+  ])("is named by its part: %j", (fields, name) => {
+    expect(parseChat({ messages, ...fields }).foreign).toEqual([name]);
   });
 
   it.each(["constructor", "toString", "valueOf", "hasOwnProperty", "__defineGetter__", "__proto__"])(
-    "is refused also when every object has one: %s",
+    "is named also when every object has one: %s",
     (name) => {
       const body = JSON.parse(`{"messages":[{"role":"user","content":"Hi"}],"${name}":{"temperature":0}}`);
-      expect(() => parseChat(body)).toThrow(refused("unsupported_parameter", name));
+      expect(parseChat(body)).toMatchObject({ temperature: 1, foreign: [name] });
+      expect(({} as Record<string, unknown>).temperature).toBeUndefined();
     },
   );
+
+  it("is named with the others, messages first, up to a limit", () => {
+    const image = { role: "user", content: [{ type: "image_url", image_url: { url: "u" } }] };
+    const body = { top_k: 1, messages: [image], min_p: 0.5 };
+    expect(parseChat(body).foreign).toEqual(["messages[0].content[0].type", "top_k", "min_p"]);
+    expect(parseChat({ messages: Array.from({ length: 500 }, () => image) }).foreign).toHaveLength(FOREIGN_FIELDS_MAX);
+    const [cut] = parseChat({ messages, ["x".repeat(1_000)]: 1 }).foreign;
+    expect(cut).toHaveLength(100);
+  });
+
+  it("is not there: nothing is refused", () => {
+    expect(() => refuseForeign(parseChat({ messages, tools: [TOOL] }))).not.toThrow();
+  });
+
+  it.each([0, 2, -1])("is n: no engine gives %i answers to a call", (n) => {
+    expect(() => parseChat({ messages, n })).toThrow(refused("unsupported_parameter", "n", "must be 1"));
+  });
 });
 
-describe("a message that is not served", () => {
-  it.each([
-    [{ role: "tool", content: "x", tool_call_id: "1" }, "messages[1].role", /"tool" is not supported/],
-    [{ role: "function", content: "x", name: "f" }, "messages[1].role", /"function" is not supported/],
-    [{ role: "assistant", content: null, tool_calls: [{ id: "1" }] }, "messages[1].tool_calls", /not supported/],
-    [{ role: "assistant", content: null, function_call: { name: "f" } }, "messages[1].function_call", /not supported/],
-    [{ role: "assistant", audio: { id: "a" } }, "messages[1].audio", /not supported/],
-    [{ role: "assistant", refusal: "no" }, "messages[1].refusal", /not supported/],
+describe("a message that not every engine serves", () => {
+  it.each<[Record<string, unknown>, string]>([
+    [{ role: "function", content: "x", name: "f" }, "messages[1].role"],
+    [{ role: "assistant", content: null, function_call: { name: "f" } }, "messages[1].function_call"],
+    [{ role: "assistant", audio: { id: "a" } }, "messages[1].audio"],
+    [{ role: "assistant", refusal: "no" }, "messages[1].refusal"],
+    [{ role: "assistant", tool_calls: [TOOL_CALL, { id: "2", type: "custom" }] }, "messages[1].tool_calls[1].type"],
+    [{ role: "user", content: "x", tool_calls: [TOOL_CALL] }, "messages[1].tool_calls"],
     [
       {
         role: "user",
@@ -180,12 +298,11 @@ describe("a message that is not served", () => {
         ],
       },
       "messages[1].content[1].type",
-      /"image_url" is not supported; only text is/,
     ],
-  ])("is refused by its field: %j", (message, param, text) => {
-    expect(() => parseChat({ messages: [...messages, message] })).toThrow(
-      refused("unsupported_parameter", param, text),
-    );
+    [{ role: "tool", tool_call_id: "1", content: [{ type: "input_audio" }] }, "messages[1].content[0].type"],
+    [{ role: "user", content: [{ type: "video_url", text: "x" }] }, "messages[1].content[0].type"],
+  ])("is named by its field: %j", (message, name) => {
+    expect(parseChat({ messages: [...messages, message] }).foreign).toEqual([name]);
   });
 });
 
@@ -202,12 +319,12 @@ describe("a body with a wrong value", () => {
     [
       { messages: [{ content: "x" }] },
       "messages[0].role",
-      "messages[0].role: must be one of system, developer, user, assistant",
+      "messages[0].role: must be one of system, developer, user, assistant, tool, function",
     ],
     [
       { messages: [{ role: "robot", content: "x" }] },
       "messages[0].role",
-      "messages[0].role: must be one of system, developer, user, assistant",
+      "messages[0].role: must be one of system, developer, user, assistant, tool, function",
     ],
     [{ messages: [{ role: "user" }] }, "messages[0].content", "messages[0].content: is required"],
     [
@@ -231,9 +348,30 @@ describe("a body with a wrong value", () => {
       "messages[0].content[0].text: is required",
     ],
     [
-      { messages: [{ role: "user", content: [{ type: "video", text: "x" }] }] },
+      { messages: [{ role: "user", content: [{ text: "x" }] }] },
       "messages[0].content[0].type",
-      "messages[0].content[0].type: must be text",
+      "messages[0].content[0].type: is required",
+    ],
+    [
+      { messages: [{ role: "tool", content: "x" }] },
+      "messages[0].tool_call_id",
+      "messages[0].tool_call_id: is required",
+    ],
+    [{ messages: [{ role: "tool", tool_call_id: "1" }] }, "messages[0].content", "messages[0].content: is required"],
+    [
+      { messages: [{ role: "assistant", tool_calls: "x" }] },
+      "messages[0].tool_calls",
+      "messages[0].tool_calls: must be a list",
+    ],
+    [
+      { messages: [{ role: "assistant", tool_calls: [{ id: "1" }] }] },
+      "messages[0].tool_calls[0].function",
+      "messages[0].tool_calls[0].function: is required",
+    ],
+    [
+      { messages: [{ role: "assistant", tool_calls: [{ ...TOOL_CALL, function: { name: "f", arguments: {} } }] }] },
+      "messages[0].tool_calls[0].function.arguments",
+      "messages[0].tool_calls[0].function.arguments: must be a string",
     ],
     [
       { messages: [...messages, { role: "user", content: "x", name: 5 }] },
@@ -269,6 +407,49 @@ describe("a body with a wrong value", () => {
     [{ top_p: 0 }, "top_p", "top_p: must be greater than 0"],
     [{ top_p: 1.01 }, "top_p", "top_p: must be at most 1"],
     [{ seed: 1.5 }, "seed", "seed: must be a whole number"],
+    [{ frequency_penalty: 2.1 }, "frequency_penalty", "frequency_penalty: must be at most 2"],
+    [{ presence_penalty: "0" }, "presence_penalty", "presence_penalty: must be a number"],
+    [{ logprobs: 5 }, "logprobs", "logprobs: must be true or false"],
+    [{ top_logprobs: 3 }, "top_logprobs", "top_logprobs: needs logprobs"],
+    [{ logprobs: true, top_logprobs: 21 }, "top_logprobs", "top_logprobs: must be at most 20"],
+    [{ tools: {} }, "tools", "tools: must be a list"],
+    [{ tools: ["f"] }, "tools[0]", "tools[0]: must be an object"],
+    [{ tools: [{}] }, "tools[0].type", "tools[0].type: is required"],
+    [{ tools: [{ type: "function" }] }, "tools[0].function", "tools[0].function: is required"],
+    [
+      { tools: [TOOL, { type: "function", function: { name: "" } }] },
+      "tools[1].function.name",
+      "tools[1].function.name: must have at least 1 characters",
+    ],
+    [
+      { tools: [{ type: "function", function: { name: "f", parameters: [] } }] },
+      "tools[0].function.parameters",
+      "tools[0].function.parameters: must be an object",
+    ],
+    [{ tool_choice: "required" }, "tool_choice", "tool_choice: needs tools"],
+    [{ tool_choice: "any" }, "tool_choice", "tool_choice: must be one of none, auto, required"],
+    [{ tools: [TOOL], tool_choice: { type: "function" } }, "tool_choice.function", "tool_choice.function: is required"],
+    [
+      { tools: [TOOL], tool_choice: { type: "function", function: { name: "toString" } } },
+      "tool_choice.function.name",
+      "tool_choice.function.name: must be the name of one of the tools",
+    ],
+    [{ parallel_tool_calls: 1 }, "parallel_tool_calls", "parallel_tool_calls: must be true or false"],
+    [{ response_format: "text" }, "response_format", "response_format: must be an object"],
+    [{ response_format: {} }, "response_format.type", "response_format.type: is required"],
+    [
+      { response_format: { type: "json_schema" } },
+      "response_format.json_schema",
+      "response_format.json_schema: is required",
+    ],
+    [
+      { response_format: { type: "json_schema", json_schema: { schema: "x" } } },
+      "response_format.json_schema.schema",
+      "response_format.json_schema.schema: must be an object",
+    ],
+    [{ logit_bias: [] }, "logit_bias", "logit_bias: must be an object"],
+    [{ functions: {} }, "functions", "functions: must be a list"],
+    [{ modalities: "text" }, "modalities", "modalities: must be a list"],
     [{ stop: 5 }, "stop", "stop: must be a string or a list"],
     [{ stop: ["a", 1] }, "stop[1]", "stop[1]: must be a string"],
     [{ stop: ["1", "2", "3", "4", "5"] }, "stop", "stop: must have at most 4 items"],
@@ -278,6 +459,41 @@ describe("a body with a wrong value", () => {
     expect(() => parseChat({ messages, ...fields })).toThrow(
       expect.objectContaining({ code: "invalid_request", param, message: text }),
     );
+  });
+
+  const many = (length: number, entry: unknown) => Array.from({ length }, () => entry);
+  const tool = (parameters: unknown) => [{ type: "function", function: { name: "f", parameters } }];
+
+  it.each<[string, () => Record<string, unknown>, string, string]>([
+    [
+      "parts",
+      () => ({ messages: [{ role: "user", content: many(CONTENT_PARTS_MAX + 1, 5) }] }),
+      "messages[0].content",
+      "must have at most 10000 items",
+    ],
+    ["tools", () => ({ tools: many(TOOLS_MAX + 1, TOOL) }), "tools", "must have at most 1000 items"],
+    ["stop sequences", () => ({ stop: many(1_000_000, 1) }), "stop", "must have at most 4 items"],
+    [
+      "characters of a schema",
+      () => ({ tools: tool({ $comment: "x".repeat(SCHEMA_CHARS_MAX) }) }),
+      "tools[0].function.parameters",
+      "must have at most 131072 characters as JSON",
+    ],
+    [
+      "levels of a schema",
+      () => ({ tools: tool(nested(1_000_000)) }),
+      "tools",
+      "must be nested at most 100 levels deep",
+    ],
+    ["levels", () => ({ vendor: nested(BODY_DEPTH_MAX) }), "vendor", "must be nested at most 100 levels deep"],
+  ])("says which limit it exceeds: %s", (_name, fields, param, text) => {
+    expect(() => parseChat({ messages, ...fields() })).toThrow(
+      expect.objectContaining({ code: "invalid_request", param, message: `${param}: ${text}` }),
+    );
+  });
+
+  it("may be nested as deep as the limit says", () => {
+    expect(parseChat({ messages, vendor: nested(BODY_DEPTH_MAX - 1) }).foreign).toEqual(["vendor"]);
   });
 
   it("says nothing of the value itself", () => {

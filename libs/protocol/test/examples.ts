@@ -104,9 +104,106 @@ const report = {
   counters,
 };
 
+const countersOfContexts = {
+  ...counters,
+  prefilledTokens: 70_000,
+  cachedTokens: 31_000,
+  swapOuts: 12,
+  swapIns: 9,
+  swapBytes: 1_234_567_890,
+  swapMs: 81.5,
+  planIdleMs: 40.25,
+};
+const kv = { running: 120, parked: 64, retained: 300, host: 28 };
+
+// In the order of the schemas, which is that of what they decode.
+const { cancel: _cancel, fences: _fences, windowSteps: _windowSteps, ...head } = plan;
+const [{ report: endReport, ...ended }] = report.finished as [(typeof report.finished)[number]];
+
+/** What a server answers beside text. */
+const deltas = [
+  { delta: { reasoning_content: "Weather – 天気" } },
+  {
+    delta: { content: " So", tool_calls: [{ index: 0, id: "call_1", function: { name: "weather", arguments: "{" } }] },
+    logprobs: { content: [{ token: " So", logprob: -0.25, bytes: [32, 83, 111], top_logprobs: [] }] },
+  },
+];
+
 export const examples: Record<string, Example> = {
   plan: { schema: planSchema, message: plan },
   report: { schema: agentMessageSchema, message: report },
+  "plan-contexts": {
+    schema: planSchema,
+    message: {
+      ...head,
+      run: [
+        {
+          call: "default/call-9",
+          attempt: 1,
+          dispatch: {
+            seq: 70_124,
+            fence: 0,
+            program: "research agent – 日本",
+            waitedMs: 1,
+            servedMs: 0,
+            continues: "default/call-8",
+          },
+        },
+      ],
+      keep: [
+        { call: "team_b/call-4", attempt: 1, tier: "engine" },
+        { call: "team_b/call-5", attempt: 3, tier: "host" },
+        { call: "team_b/call-6", attempt: 1, tier: "none" },
+      ],
+      retained: [
+        { call: "default/call-7", tier: "engine" },
+        { call: "default/call-6", tier: "host" },
+      ],
+      ...{ cancel: plan.cancel, fences: plan.fences, windowSteps: plan.windowSteps },
+    },
+  },
+  "report-contexts": {
+    schema: agentMessageSchema,
+    message: {
+      ...report,
+      info: { ...report.info, kind: "http", hostBlocks: 4_096, retains: true, forwards: true },
+      calls: [
+        { ...report.calls[0], preemptible: false },
+        { ...report.calls[0], call: "default/call-2", state: "swapped" },
+      ],
+      finished: [{ ...ended, cachedTokens: 16, contextTokens: 51, report: endReport }],
+      counters: countersOfContexts,
+      kv,
+    },
+  },
+  "gap-deltas": {
+    schema: gapAnswerSchema,
+    message: { state: "known", epoch: 41, attempt: 2, index: 17, count: 3, text: " So", ids: [5, 70_000, 9], deltas },
+  },
+  "tokens-deltas": {
+    schema: frontendMessageSchema,
+    message: {
+      kind: "tokens",
+      engine: "engine-1",
+      epoch: 41,
+      items: [{ call: "default/call-1", attempt: 2, index: 10, count: 2, text: " So", ids: [260, 31_999], deltas }],
+    },
+  },
+  "status-contexts": {
+    schema: statusSchema,
+    message: {
+      pool: "main",
+      epoch: 41,
+      policy: "plas",
+      models: ["smollm2-135m-instruct"],
+      queuedCalls: 17,
+      runningCalls: 8,
+      queuedCallsMax: 10_000,
+      engines: [{ engine: "engine-1", state: "up", runningCalls: 8, heldCalls: 11, counters: countersOfContexts, kv }],
+      endsPerSecond: 3.5,
+      dispatching: true,
+    },
+  },
   exit: {
     schema: agentMessageSchema,
     message: { kind: "exit", pool: "main", engine: "engine-1", incarnation: "inc-7f3a" },

@@ -3,7 +3,14 @@
  * steps that is advanced at once is a segment; it ends where a call can end, and each step with prompt tokens is one.
  */
 import type { Millis } from "@autellix/core";
-import { decodeStepsCost, type EngineCost, type EnginePreset, type StepLoad, stepCost } from "@autellix/engines/cost";
+import {
+  attendedBy,
+  decodeStepsCost,
+  type EngineCost,
+  type EnginePreset,
+  type StepLoad,
+  stepCost,
+} from "@autellix/engines/cost";
 import type { SimCall } from "./calls.ts";
 import { BLOCK_TOKENS, KvMemory } from "./kv-memory.ts";
 import type { System } from "./systems.ts";
@@ -56,7 +63,12 @@ export class EngineModel {
   /** It is one step, with prompt tokens. */
   private prefills = false;
   /** Of its first step. */
-  private readonly load: StepLoad = { prefillTokens: 0, decodeTokens: 0, contextTokens: 0 };
+  private readonly load: Required<StepLoad> = {
+    prefillTokens: 0,
+    decodeTokens: 0,
+    contextTokens: 0,
+    attendedTokens: 0,
+  };
 
   constructor(preset: EnginePreset, system: System) {
     this.cost = preset.cost;
@@ -165,7 +177,7 @@ export class EngineModel {
   private cutSlices(): void {
     const { batch, chunkTokens } = this;
     let left = chunkTokens;
-    let [prefillTokens, decodeTokens, contextTokens] = [0, 0, 0];
+    let [prefillTokens, decodeTokens, contextTokens, attendedTokens] = [0, 0, 0, 0];
     for (let i = 0; i < batch.length; i++) {
       const call = batch[i] as SimCall;
       call.slice = 0;
@@ -180,10 +192,12 @@ export class EngineModel {
       call.slice = missing < left ? missing : left;
       left -= call.slice;
       prefillTokens += call.slice;
+      attendedTokens += attendedBy(call.slice, call.computed);
     }
     this.prefills = prefillTokens > 0;
     const { load } = this;
     load.prefillTokens = prefillTokens;
+    load.attendedTokens = attendedTokens;
     // Whole prompts take a step of their own: those that generate wait, in the batch.
     const wait = this.prefills && chunkTokens === Number.POSITIVE_INFINITY;
     load.decodeTokens = wait ? 0 : decodeTokens;

@@ -1,5 +1,5 @@
 /** What a simulation found, by program, by engine and, when asked for, by call. */
-import { decodeStepsCost, type EngineCost } from "@autellix/engines/cost";
+import { attendedBy, decodeStepsCost, type EngineCost } from "@autellix/engines/cost";
 import type { VirtualAgent } from "./agent.ts";
 import type { SimCall, SimProgram } from "./calls.ts";
 import type { CallSpec } from "./program.ts";
@@ -193,6 +193,7 @@ function aloneCallMs(call: CallSpec, promptTokens: number, cost: EngineCost, sys
   return (
     prefillSteps * cost.stepMs +
     newTokens * cost.prefillTokenMs +
+    attendedBy(newTokens, promptTokens - newTokens) * (cost.attendedTokenMs ?? 0) +
     decodeStepsCost(cost, { decodeTokens: 1, contextTokens: promptTokens }, decodeSteps) +
     Math.ceil((prefillSteps + decodeSteps) / windowSteps) * cost.planMs
   );

@@ -3,7 +3,7 @@
  * do, which only a simulator can. A call is ranked by its program's remaining work when it arrives.
  */
 import { type Policy, type ProgramId, singleLevel } from "@autellix/core";
-import type { EngineCost } from "@autellix/engines/cost";
+import { attendedBy, type EngineCost } from "@autellix/engines/cost";
 import type { CallSpec } from "./program.ts";
 
 /** Calls that share a step's weights, typically: it only weighs prompt tokens against generated ones. */
@@ -28,5 +28,6 @@ export function workOf(cost: EngineCost, call: CallSpec, promptTokens: number): 
   const tokenMs =
     cost.stepMs / TYPICAL_BATCH + cost.decodeTokenMs + (promptTokens + call.decodeTokens / 2) * cost.contextTokenMs;
   const newTokens = call.samePromptAs === undefined ? call.newPromptTokens : 0;
-  return newTokens * cost.prefillTokenMs + call.decodeTokens * tokenMs;
+  const attendedMs = attendedBy(newTokens, promptTokens - newTokens) * (cost.attendedTokenMs ?? 0);
+  return newTokens * cost.prefillTokenMs + attendedMs + call.decodeTokens * tokenMs;
 }

@@ -6,7 +6,7 @@ import type { MemoryLoad, MemoryResult } from "./memory.ts";
 import type { SpeedResult } from "./speed.ts";
 
 /** MB per half of V8's young generation, as `npm start` sets it for the scheduler (a test compares the two). */
-export const SCHEDULER_SEMI_SPACE_MB = 2;
+export const SCHEDULER_SEMI_SPACE_MB = 8;
 
 export type Measurement = { kind: "speed"; load: CoreLoad; measureMs: number } | { kind: "memory"; load: MemoryLoad };
 

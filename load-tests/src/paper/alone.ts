@@ -1,5 +1,5 @@
 /** How long a program takes with an engine of its own: what bounds a steady run. */
-import type { CostModel } from "@autellix/engines/cost";
+import { attendedBy, type CostModel } from "@autellix/engines/cost";
 import { type ProgramSpec, promptTokensOf } from "@autellix/simulation";
 
 /**
@@ -13,7 +13,10 @@ export function aloneWithGapsMs(program: ProgramSpec, cost: CostModel): number {
     const ready = Math.max(0, ...call.parents.map((parent) => ends[parent] ?? 0));
     const contextTokens = (prompts[index] ?? 0) + call.decodeTokens / 2;
     const decodeMs = call.decodeTokens * (cost.stepMs + contextTokens * cost.contextTokenMs);
-    ends.push(ready + call.gapMs + call.newPromptTokens * cost.prefillTokenMs + decodeMs);
+    const { newPromptTokens } = call;
+    const attendedMs =
+      attendedBy(newPromptTokens, (prompts[index] ?? 0) - newPromptTokens) * (cost.attendedTokenMs ?? 0);
+    ends.push(ready + call.gapMs + newPromptTokens * cost.prefillTokenMs + attendedMs + decodeMs);
   }
   return Math.max(0, ...ends);
 }

@@ -1,7 +1,8 @@
 /** The command line of `npm run bench:paper`. */
 import { join } from "node:path";
-import { isPresetName, type PresetName, presets } from "@autellix/engines/cost";
-import { notOne, parseFlags, UsageError, whole } from "../options.ts";
+import { type PresetName, presets } from "@autellix/engines/cost";
+import { parseFlags, UsageError, whole } from "../options.ts";
+import { presetOption } from "../preset-option.ts";
 import { RESULTS_FOLDER } from "../report.ts";
 import { SEEDS_MIN } from "./protocols.ts";
 import type { Piece } from "./section.ts";
@@ -35,7 +36,8 @@ export interface PaperOptions {
   systems: readonly string[];
   pieces: readonly Piece[];
   protocols: readonly ("finite" | "steady")[];
-  preset: PresetName;
+  /** As `readPreset` takes it. */
+  preset: string;
   seedsMin: number;
   programsMin: number | undefined;
   threads: number;
@@ -58,7 +60,7 @@ ${list.join("\n")}
                        ${OTHER_SYSTEMS.join(", ")}
   --protocols A,B      finite, steady (default: both)
   --seeds N            seeds of a point, at least (default ${SEEDS_MIN})
-  --preset NAME        engine: ${Object.keys(presets).join(", ")} (default ${DEFAULT_PRESET})
+  --preset NAME        engine: ${Object.keys(presets).join(", ")}, or a file of npm run calibrate (default ${DEFAULT_PRESET})
   --threads N          runs at once (default ${THREADS})
   --out FOLDER         (default load-tests/results/paper); runs that are stored there are not played again
   --fresh              play all runs anew
@@ -73,7 +75,6 @@ export function parsePaperOptions(args: readonly string[], pieces: readonly Piec
   const all = values.all ?? false;
   if (quick && all) throw new UsageError("--quick and --all are two runs");
   const { preset = DEFAULT_PRESET } = values;
-  if (!isPresetName(preset)) throw notOne("preset", preset, Object.keys(presets));
   if (values.out === "") throw new UsageError("--out needs a folder");
   const everything = [...PAPER_WORKLOADS, ...OTHER_WORKLOADS];
   const allSystems = [...PAPER_SYSTEMS, ...OTHER_SYSTEMS];
@@ -92,7 +93,7 @@ export function parsePaperOptions(args: readonly string[], pieces: readonly Piec
     systems: listOf("systems", values.systems, allSystems) ?? (all ? allSystems : PAPER_SYSTEMS),
     pieces: pieces.filter(({ id, inDefault }) => chosen?.includes(id) ?? (all || inDefault)),
     protocols: listOf("protocols", values.protocols, ["finite", "steady"] as const) ?? ["finite", "steady"],
-    preset,
+    preset: presetOption(preset),
     seedsMin: whole("seeds", values.seeds, quick ? 1 : SEEDS_MIN, 1, SEEDS_OPTION_MAX),
     programsMin: quick ? QUICK_PROGRAMS_MIN : undefined,
     threads: whole("threads", values.threads, THREADS, 1, THREADS_MAX),

@@ -1,6 +1,7 @@
 /** Plays one run: makes its programs, simulates them under its system, and keeps what a point needs. */
 import { balancers, doublingLadder, isBalancerName } from "@autellix/core";
-import { type EnginePreset, presets } from "@autellix/engines/cost";
+import type { EnginePreset } from "@autellix/engines/cost";
+import { readPreset } from "@autellix/engines/preset-file";
 import {
   type FrozenChanges,
   finiteTrace,
@@ -125,8 +126,7 @@ export function systemOf(name: string, changes: SystemChanges = {}): System {
 }
 
 function presetOf({ preset, planFactor = 1 }: RunSpec): EnginePreset {
-  const known = Object.entries(presets).find(([name]) => name === preset)?.[1];
-  if (!known) throw new Error(`there is no preset "${preset}"`);
+  const known = readPreset(preset);
   return planFactor === 1 ? known : { ...known, cost: { ...known.cost, planMs: known.cost.planMs * planFactor } };
 }
 

@@ -1,8 +1,9 @@
 /** The command line of `npm run replay`. */
 import { parseArgs } from "node:util";
-import { isPresetName, type PresetName, presets } from "@autellix/engines/cost";
+import { type PresetName, presets } from "@autellix/engines/cost";
 import { ENGINES_MAX, type SystemName, systems } from "@autellix/simulation";
-import { notOne, orUsageError, UsageError, whole } from "../options.ts";
+import { orUsageError, UsageError, whole } from "../options.ts";
+import { presetOption } from "../preset-option.ts";
 import { policiesOf } from "../simulate/options.ts";
 
 const DEFAULT_PRESET: PresetName = "a100-8b";
@@ -13,7 +14,7 @@ export const HELP = `npm run replay -- LOG [options]: feeds what a scheduler rec
   --commands      print every input with its commands
   --policy A,B    instead: what these policies would do to the recorded traffic, simulated on the recorded engines
                   (${Object.keys(systems).join(", ")})
-  --preset NAME   how fast those engines are: ${Object.keys(presets).join(", ")} (default ${DEFAULT_PRESET})
+  --preset NAME   how fast those engines are: ${Object.keys(presets).join(", ")}, or a file of npm run calibrate (default ${DEFAULT_PRESET})
   --engines N     so many of them (default: as recorded)
   --open-loop     calls come at their recorded times, whatever became of those before; without it a call comes
                   as long after the calls that it waits for as it did
@@ -26,7 +27,8 @@ export interface ReplayOptions {
   printsCommands: boolean;
   /** To be simulated; none: the log is replayed. */
   policies: readonly SystemName[];
-  preset: PresetName;
+  /** As `readPreset` takes it. */
+  preset: string;
   engines: number | undefined;
   isOpenLoop: boolean;
 }
@@ -38,7 +40,6 @@ export function parseReplayOptions(args: readonly string[]): ReplayOptions | und
   const [log, ...more] = positionals;
   if (log === undefined || log === "" || more.length > 0) throw new UsageError("name one log");
   const { preset = DEFAULT_PRESET } = values;
-  if (!isPresetName(preset)) throw notOne("preset", preset, Object.keys(presets));
   const simulates = values.policy !== undefined;
   const extra = (["preset", "engines", "open-loop"] as const).find((name) => values[name] !== undefined);
   if (!simulates && extra !== undefined) throw new UsageError(`--${extra} is for --policy`);
@@ -47,7 +48,7 @@ export function parseReplayOptions(args: readonly string[]): ReplayOptions | und
     log,
     printsCommands: values.commands ?? false,
     policies: simulates ? policiesOf(values.policy ?? "") : [],
-    preset,
+    preset: presetOption(preset),
     engines: values.engines === undefined ? undefined : whole("engines", values.engines, 1, 1, ENGINES_MAX),
     isOpenLoop: values["open-loop"] ?? false,
   };

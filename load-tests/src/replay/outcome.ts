@@ -1,6 +1,7 @@
 /** What other policies would do to the traffic of an input log. */
 import { type BalancerName, balancers, type EngineCapacity, type Input, isBalancerName } from "@autellix/core";
-import { type EnginePreset, presets } from "@autellix/engines/cost";
+import type { EnginePreset } from "@autellix/engines/cost";
+import { readPreset } from "@autellix/engines/preset-file";
 import { InputLogError, readInputLog } from "@autellix/protocol/input-log";
 import { type ProgramSpec, programsOfTrace, RecordedCalls, simulate, systems, traceOf } from "@autellix/simulation";
 import { type Played, simulationText } from "../simulate/table.ts";
@@ -55,7 +56,7 @@ function hear(recorded: RecordedCalls, input: Input, line: number): void {
 export function outcomeText(recording: Recording, options: ReplayOptions): string {
   const { programs, capacity, balancer } = recording;
   const engines = options.engines ?? recording.engines;
-  const preset = recordedEngine(presets[options.preset], capacity);
+  const preset = recordedEngine(readPreset(options.preset), capacity);
   const played = options.policies.map((policy): Played => {
     const known = systems[policy];
     const system = balancer === undefined ? known : { ...known, balancer: balancers[balancer] };

@@ -1,6 +1,6 @@
 /** The command line of `npm run simulate`. */
 import { type BalancerName, balancers, isBalancerName } from "@autellix/core";
-import { isPresetName, type PresetName, presets } from "@autellix/engines/cost";
+import { type PresetName, presets } from "@autellix/engines/cost";
 import {
   type Arrivals,
   ENGINES_MAX,
@@ -13,6 +13,7 @@ import {
   workloadNames,
 } from "@autellix/simulation";
 import { notOne, number, parseFlags, RATE_MAX, UsageError, whole } from "../options.ts";
+import { presetOption } from "../preset-option.ts";
 
 const DEFAULT_POLICIES = "fcfs,plas";
 const DEFAULT_PRESET: PresetName = "a100-8b";
@@ -33,7 +34,7 @@ export const HELP = `npm run simulate -- --trace FILE | --workload NAME [options
   --rate-scale S      programs arrive S times as fast (default 1); their own pauses stay
   --policy A,B        ${Object.keys(systems).join(", ")} (default ${DEFAULT_POLICIES})
   --balancer NAME     ${Object.keys(balancers).join(", ")} (default: the system's)
-  --preset NAME       engines: ${Object.keys(presets).join(", ")} (default ${DEFAULT_PRESET})
+  --preset NAME       engines: ${Object.keys(presets).join(", ")}, or a file of npm run calibrate (default ${DEFAULT_PRESET})
   --engines N         (default 1)
 
 Exit code: 0, or 2 when the trace or the command line cannot be read.
@@ -48,7 +49,8 @@ export interface SimulateOptions {
   rateScale: number;
   policies: readonly SystemName[];
   balancer: BalancerName | undefined;
-  preset: PresetName;
+  /** As `readPreset` takes it. */
+  preset: string;
   engines: number;
 }
 
@@ -57,14 +59,13 @@ export function parseSimulateOptions(args: readonly string[]): SimulateOptions |
   const values = parse(args);
   if (values.help) return undefined;
   const { preset = DEFAULT_PRESET, balancer } = values;
-  if (!isPresetName(preset)) throw notOne("preset", preset, Object.keys(presets));
   if (balancer !== undefined && !isBalancerName(balancer)) throw notOne("balancer", balancer, Object.keys(balancers));
   return {
     traffic: trafficOf(values),
     rateScale: number("rate-scale", values["rate-scale"], 1, 1 / RATE_SCALE_MAX, RATE_SCALE_MAX),
     policies: policiesOf(values.policy ?? DEFAULT_POLICIES),
     balancer,
-    preset,
+    preset: presetOption(preset),
     engines: whole("engines", values.engines, 1, 1, ENGINES_MAX),
   };
 }

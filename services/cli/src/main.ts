@@ -8,7 +8,7 @@ import { verifyCommand } from "./suites/verify.ts";
 import { exitCodeOf, UsageError } from "./usage.ts";
 
 const ROOT = dirname(dirname(dirname(dirname(fileURLToPath(import.meta.url)))));
-const COMMANDS = ["start", "test", "verify", "keys", "run"];
+const COMMANDS = ["start", "test", "test-engines", "verify", "keys", "run"];
 
 process.exitCode = await main().catch(exitCodeOf);
 // The channel to `scripts/start.mjs` would keep this process alive.
@@ -23,7 +23,8 @@ async function main(): Promise<number> {
     case "start":
       return startCommand(args, { env, cwd, root: ROOT, servicesDir: join(ROOT, "services") });
     case "test":
-      return testCommand(args, { env, root: ROOT });
+    case "test-engines":
+      return testCommand(command, args, { env, root: ROOT });
     case "verify":
       return verifyCommand({ env, root: ROOT });
     case "keys":

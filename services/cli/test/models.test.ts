@@ -36,14 +36,27 @@ describe("model names", () => {
   ])("of %s is %s", (uri, name) => expect(nameOfHubModel(uri)).toBe(name));
 });
 
+const simulated = { engine: "simulated" as const, aliases: [] };
+const llama = { engine: "llama" as const, aliases: [] };
+
 describe("resolveModels", () => {
+  it("names a pool after the model of a server, and offers its aliases, too", async () => {
+    const http = { engine: "http" as const, aliases: ["gpt-4o", "org/Model-7B"] };
+    expect(await resolveModels([{ kind: "served", name: "org/Model-7B" }], http, await context())).toEqual([
+      { pool: "org-Model-7B", modelNames: ["org/Model-7B", "gpt-4o"], modelFile: undefined },
+    ]);
+    expect(await resolveModels([{ kind: "default" }], { ...http, aliases: [] }, await context())).toEqual([
+      { pool: "served", modelNames: [], modelFile: undefined },
+    ]);
+  });
+
   it("makes pools whose names are valid in subjects", async () => {
     const pools = await resolveModels(
       [
         { kind: "hub", uri: "hf:user/Qwen2.5-0.5B-GGUF" },
         { kind: "file", path: "/ä,b.gguf" },
       ],
-      "simulated",
+      { engine: "simulated", aliases: [] },
       await context(),
     );
     expect(pools).toEqual([
@@ -53,22 +66,22 @@ describe("resolveModels", () => {
   });
 
   it("refuses two models that would share a pool", async () => {
-    const twice = resolveModels([{ kind: "tiny" }, { kind: "tiny" }], "simulated", await context());
+    const twice = resolveModels([{ kind: "tiny" }, { kind: "tiny" }], simulated, await context());
     await expect(twice).rejects.toThrow(UsageError);
   });
 
   it("writes the tiny model, the same each time", async () => {
     const here = await context();
-    const [first] = await resolveModels([{ kind: "tiny" }], "llama", here);
+    const [first] = await resolveModels([{ kind: "tiny" }], llama, here);
     const bytes = await readFile(first?.modelFile ?? "");
     expect(bytes.toString("latin1", 0, 4)).toBe("GGUF");
-    await resolveModels([{ kind: "tiny" }], "llama", here);
+    await resolveModels([{ kind: "tiny" }], llama, here);
     expect((await readFile(first?.modelFile ?? "")).equals(bytes)).toBe(true);
   });
 
   it("falls back to the tiny model when the default one cannot be had, and says why its text is noise", async () => {
     const here = await context();
-    const pools = await resolveModels([{ kind: "default" }], "llama", here);
+    const pools = await resolveModels([{ kind: "default" }], llama, here);
     expect(pools).toMatchObject([{ pool: "tiny", modelNames: ["tiny"] }]);
     const said = here.lines.join("");
     expect(said).toContain("model SmolLM2-135M-Instruct could not be obtained. Tried:");

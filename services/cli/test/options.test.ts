@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest";
 import { parseStartOptions, startHelp } from "../src/start/options.ts";
 import { UsageError } from "../src/usage.ts";
 
+const HTTP = ["--engine", "http", "--url", "http://127.0.0.1:8000"];
 const parse = (args: string[], env = {}) => parseStartOptions(args, env, "/repo/.data", "/here");
 
 describe("the options of npm start", () => {
@@ -11,6 +12,9 @@ describe("the options of npm start", () => {
     expect(parse([])).toEqual({
       models: [{ kind: "default" }],
       engine: "llama",
+      http: undefined,
+      aliases: [],
+      hostKvBytesMax: undefined,
       engines: 2,
       frontends: 2,
       schedulers: 1,
@@ -54,6 +58,25 @@ describe("the options of npm start", () => {
     });
   });
 
+  it("take servers that run already, one engine for each", () => {
+    const args = ["--url", "https://b/v1", "--model", "org/m", "--alias", "gpt-4o", "--slots", "8"];
+    const more = ["--dialect", "vllm", "--api-key-env", "KEY", "--ca", "ca.pem"];
+    expect(parse([...HTTP, ...args, ...more])).toMatchObject({
+      engine: "http",
+      engines: 2,
+      models: [{ kind: "served", name: "org/m" }],
+      aliases: ["gpt-4o"],
+      http: {
+        urls: ["http://127.0.0.1:8000", "https://b/v1"],
+        dialect: "vllm",
+        slots: 8,
+        apiKeyEnv: "KEY",
+        caFile: "/here/ca.pem",
+      },
+    });
+    expect(parse(HTTP)?.http).toMatchObject({ dialect: "auto", slots: undefined });
+  });
+
   it("take NATS_URL, but rather --nats-url", () => {
     expect(parse([], { NATS_URL: "nats://a" })?.natsUrl).toBe("nats://a");
     expect(parse(["--nats-url", "nats://b"], { NATS_URL: "nats://a" })?.natsUrl).toBe("nats://b");
@@ -73,8 +96,23 @@ describe("the options of npm start", () => {
     [["--preset", "a100-8b"], "--preset is for --engine simulated"],
     [
       ["--engine", "simulated", "--preset", "h100"],
-      `--preset must be one of ${Object.keys(presets).join(", ")}, not "h100"`,
+      `--preset must be one of ${Object.keys(presets).join(", ")}, or a file of npm run calibrate, not "h100"`,
     ],
+    [["--engine", "http"], "--engine http needs --url"],
+    [["--url", "http://a"], "--url is for --engine http"],
+    [["--slots", "3"], "--slots is for --engine http"],
+    [
+      ["--engine", "http", "--url", "127.0.0.1:8000"],
+      '--url must be the URL of a server, such as http://127.0.0.1:8000, not "127.0.0.1:8000"',
+    ],
+    [[...HTTP, "--slots", "0"], '--slots must be a whole number from 1 to 65536, not "0"'],
+    [[...HTTP, "--dialect", "tgi"], '--dialect must be one of auto, vllm, sglang, llama-server, openai, not "tgi"'],
+    [[...HTTP, "--engines", "2"], "--engines is not for http: there is one for each --url"],
+    [[...HTTP, "--host-kv-bytes", "5"], "--host-kv-bytes is not for --engine http"],
+    [[...HTTP, "--alias", "x"], "--alias needs --model with the server's own name of the model"],
+    [[...HTTP, "--model", "a", "--model", "b"], "--engine http is for one model"],
+    [["--model", "tiny", "--model", "b.gguf", "--alias", "x"], "--alias is for one model"],
+    [["--host-kv-bytes", "1G"], '--host-kv-bytes must be a number of bytes, not "1G"'],
   ])("refuse %j in one line", (args, message) => {
     expect(() => parse(args)).toThrow(new UsageError(message));
   });
@@ -98,6 +136,13 @@ describe("the options of npm start", () => {
       "model",
       "engine",
       "engines",
+      "url",
+      "dialect",
+      "slots",
+      "api-key-env",
+      "ca",
+      "alias",
+      "host-kv-bytes",
       "frontends",
       "schedulers",
       "policy",

@@ -171,6 +171,9 @@ export class Adapter implements Desk {
       case "text":
         this.#responses.get(effect.key)?.text(effect.text);
         break;
+      case "delta":
+        this.#responses.get(effect.key)?.delta(effect.delta);
+        break;
       case "comment":
         this.#responses.get(effect.key)?.comment();
         break;

@@ -57,7 +57,7 @@ export class Call {
   readonly #giveUpAtMs: number;
   readonly #deadlineMs: number | undefined;
   #publishing: Publishing | undefined;
-  /** The outcome is stored, but its text did not fit: it is read again when the client has room. */
+  /** The outcome is stored, but not all of it has gone out: it is read again when the client has room. */
   #stored = false;
   #reading = false;
   #readPauseMs: number;
@@ -249,12 +249,12 @@ export class Call {
   }
 
   #take(piece: TokenPiece, atMs: number): void {
-    const texts = this.#tokens.take(piece);
-    if (!texts) return;
+    const showings = this.#tokens.take(piece);
+    if (!showings) return;
     this.#firstTokenMs ??= atMs;
     this.#readPauseMs = this.#limits.silenceMs;
     this.#readAtMs = atMs + this.#readPauseMs;
-    if (this.#stream) this.#delivery.texts(texts, atMs);
+    if (this.#stream) this.#delivery.show(showings, atMs);
   }
 
   /** @param now without waiting for the pause after the last question. */
@@ -277,8 +277,8 @@ export class Call {
   }
 
   #finishStream(completion: ChatCompletion, atMs: number): void {
-    const { message, finish_reason: reason } = completion.choices[0];
-    const rest = this.#tokens.restOf(message.content);
+    const { message, logprobs, finish_reason: reason } = completion.choices[0];
+    const rest = this.#tokens.restOf(message, logprobs);
     if (rest === undefined) {
       this.#emit({
         kind: "warn",
@@ -289,9 +289,9 @@ export class Call {
       return;
     }
     this.#firstTokenMs ??= atMs;
-    const units = this.#delivery.rest(rest, atMs);
-    if (units < rest.length) {
-      this.#tokens.sent(rest.slice(0, units));
+    const sent = this.#delivery.rest(rest, atMs);
+    if (sent < rest.length) {
+      for (const showing of rest.slice(0, sent)) this.#tokens.sent(showing);
       return;
     }
     this.#emit({ kind: "finish", key: this.key, reason, usage: completion.usage, extension: completion.autellix });

@@ -4,9 +4,7 @@
 import type { CallKey } from "@autellix/protocol";
 import type { Emit } from "./events.ts";
 import type { Limits } from "./limits.ts";
-
-/** Its `encodeInto` fills a buffer with whole characters and says how many units it took. */
-const encoder = new TextEncoder();
+import type { Showing } from "./stream.ts";
 
 export class Delivery {
   opened = false;
@@ -27,28 +25,28 @@ export class Delivery {
     this.#emit = emit;
   }
 
-  texts(texts: readonly string[], atMs: number): void {
-    this.#open(atMs);
-    for (const text of texts) this.#write(text, atMs);
+  show(showings: readonly Showing[], atMs: number): void {
+    for (const showing of showings) this.#write(showing, atMs);
   }
 
   /**
    * Sends what of the rest the client has room for.
-   * @returns how many UTF-16 units went out; when not all did, the stream is paused.
+   * @param rest in small pieces.
+   * @returns how many of them went out; when not all did, the stream is paused.
    */
-  rest(text: string, atMs: number): number {
+  rest(rest: readonly Showing[], atMs: number): number {
     this.#open(atMs);
-    const room = this.#limits.streamBufferBytesMax - this.#bufferedBytes;
-    if (Buffer.byteLength(text) <= room) {
-      this.#write(text, atMs);
-      return text.length;
+    let room = this.#limits.streamBufferBytesMax - this.#bufferedBytes;
+    for (const [index, showing] of rest.entries()) {
+      room -= bytesOf(showing);
+      // What is larger than all the room there ever is goes out when nothing else waits.
+      if (room < 0 && (index > 0 || this.#bufferedBytes > 0)) {
+        this.pausedSinceMs ??= atMs;
+        return index;
+      }
+      this.#write(showing, atMs);
     }
-    this.pausedSinceMs ??= atMs;
-    // A small piece might not fill the socket, and then nothing would tell that it drained.
-    if (room < this.#limits.streamBufferBytesMax / 2) return 0;
-    const { read: units } = encoder.encodeInto(text, new Uint8Array(room));
-    this.#write(text.slice(0, units), atMs);
-    return units;
+    return rest.length;
   }
 
   /** @returns true when the stream may go on. */
@@ -67,12 +65,19 @@ export class Delivery {
   tick(atMs: number, accepted: boolean): boolean {
     if (this.pausedSinceMs !== undefined) return atMs - this.pausedSinceMs >= this.#limits.slowClientMsMax;
     if (!this.opened) {
-      if (accepted && atMs - this.#startedMs >= this.#limits.sseHeadersAfterMs) this.#open(atMs);
+      if (accepted && atMs - this.#startedMs >= this.#limits.sseHeadersAfterMs) {
+        this.#open(atMs);
+        this.#comment(atMs);
+      }
     } else if (atMs - this.#lastWriteMs >= this.#limits.keepAliveMs) {
-      this.#lastWriteMs = atMs;
-      this.#emit({ kind: "comment", key: this.#key });
+      this.#comment(atMs);
     }
     return false;
+  }
+
+  #comment(atMs: number): void {
+    this.#lastWriteMs = atMs;
+    this.#emit({ kind: "comment", key: this.#key });
   }
 
   #open(atMs: number): void {
@@ -82,9 +87,15 @@ export class Delivery {
     this.#emit({ kind: "open", key: this.#key });
   }
 
-  #write(text: string, atMs: number): void {
-    if (text === "") return;
+  #write(showing: Showing, atMs: number): void {
+    if (showing === "") return;
+    this.#open(atMs);
     this.#lastWriteMs = atMs;
-    this.#emit({ kind: "text", key: this.#key, text });
+    if (typeof showing === "string") this.#emit({ kind: "text", key: this.#key, text: showing });
+    else this.#emit({ kind: "delta", key: this.#key, delta: showing });
   }
+}
+
+function bytesOf(showing: Showing): number {
+  return Buffer.byteLength(typeof showing === "string" ? showing : JSON.stringify(showing));
 }

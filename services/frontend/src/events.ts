@@ -3,6 +3,7 @@
  * monotonic clock; effects are carried out in order by `adapter.ts`, whose answers are events again.
  */
 import type {
+  AnswerDelta,
   CallAddress,
   CallKey,
   ChatCompletion,
@@ -107,9 +108,10 @@ export type ProgramControl = Extract<Control, { op: `program.${string}` }>;
 
 export type Effect =
   // ── to the client of a call ──
-  /** Sends the SSE headers and the first chunk. */
+  /** The SSE headers; always followed by one of those below. */
   | { kind: "open"; key: CallKey }
   | { kind: "text"; key: CallKey; text: string }
+  | { kind: "delta"; key: CallKey; delta: AnswerDelta }
   | { kind: "comment"; key: CallKey }
   | { kind: "finish"; key: CallKey; reason: FinishReason; usage: Usage; extension: Extension }
   | { kind: "whole"; key: CallKey; completion: ChatCompletion }

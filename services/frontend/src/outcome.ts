@@ -5,6 +5,7 @@ import {
   type ChatCompletion,
   type ErrorCode,
   errorTable,
+  finishReasons,
   isErrorCode,
   type outcomeBodySchema,
   type TerminalStatus,
@@ -26,7 +27,10 @@ const tokens = z.int().nonnegative();
 const completionSchema = z.looseObject({
   choices: z
     .array(
-      z.looseObject({ message: z.looseObject({ content: z.string() }), finish_reason: z.enum(["stop", "length"]) }),
+      z.looseObject({
+        message: z.looseObject({ content: z.string().nullish() }),
+        finish_reason: z.enum(finishReasons),
+      }),
     )
     .length(1),
   usage: z.looseObject({ prompt_tokens: tokens, completion_tokens: tokens, total_tokens: tokens }),

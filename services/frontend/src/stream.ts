@@ -1,7 +1,8 @@
 /**
  * The order of one call's tokens (S2): each once, none missing, none of a superseded attempt. It keeps the ids, which
- * a resumed attempt is forced to repeat, and of the text only a length and a hash.
+ * a resumed attempt is forced to repeat; what the client was shown is in `ShownAnswer`.
  */
+import { type AnswerDelta, type AnswerMessage, ShownAnswer } from "@autellix/protocol";
 
 /** Some consecutive tokens, from a token message or from the answer to a gap question. */
 export interface TokenPiece {
@@ -12,10 +13,12 @@ export interface TokenPiece {
   count: number;
   text: string;
   ids?: readonly number[] | undefined;
+  /** All that the piece says, where that is more than text. */
+  deltas?: readonly AnswerDelta[] | undefined;
 }
 
-const FNV_OFFSET = 0x811c9dc5;
-const FNV_PRIME = 0x01000193;
+/** What a client is shown: text, or a delta that is more than text. */
+export type Showing = string | AnswerDelta;
 
 export class TokenStream {
   /** Tokens received without a gap; the index of the next one. */
@@ -28,8 +31,7 @@ export class TokenStream {
   #seen = 0;
   #attempt = 0;
   #epoch = 0;
-  #textLength = 0;
-  #textHash = FNV_OFFSET;
+  readonly #shown = new ShownAnswer();
   readonly #held = new Map<number, TokenPiece>();
   readonly #heldMax: number;
 
@@ -65,21 +67,21 @@ export class TokenStream {
     return true;
   }
 
-  /** @returns the texts that became deliverable, in order; undefined when no token did. */
-  take(piece: TokenPiece): string[] | undefined {
-    // A piece without tokens could not be told from its own repetition; its text comes with the end.
+  /** @returns what became deliverable, in order; undefined when no token did. */
+  take(piece: TokenPiece): Showing[] | undefined {
+    // A piece without tokens could not be told from its own repetition; what it says comes with the end.
     if (piece.count === 0 || !this.admit(piece.engine, piece.attempt, piece.epoch)) return undefined;
     this.#announce(piece);
     if (piece.index > this.next && this.#held.size < this.#heldMax) this.#held.set(piece.index, piece);
     if (piece.index !== this.next) return undefined;
-    const texts: string[] = [];
+    const showings: Showing[] = [];
     for (let due: TokenPiece | undefined = piece; due; due = this.#held.get(this.next)) {
       this.#held.delete(due.index);
       this.#append(due);
-      texts.push(due.text);
+      for (const showing of due.deltas ?? [due.text]) showings.push(showing);
     }
     for (const index of this.#held.keys()) if (index < this.next) this.#held.delete(index);
-    return texts;
+    return showings;
   }
 
   /** Notes that the piece exists without taking it: its client has no room now. */
@@ -87,34 +89,32 @@ export class TokenStream {
     if (this.admit(piece.engine, piece.attempt, piece.epoch)) this.#announce(piece);
   }
 
-  /** Notes text that went out although its tokens have not come: the rest of a stored answer. */
-  sent(text: string): void {
-    this.#textLength += text.length;
-    this.#textHash = hash(text, this.#textHash);
+  /** Notes what went out although its tokens have not come: the rest of a stored answer. */
+  sent(showing: Showing): void {
+    if (typeof showing === "string") this.#shown.addText(showing);
+    else this.#shown.add(showing);
   }
 
   /** @returns what of the whole answer has not been sent; undefined when it does not begin with what was sent. */
-  restOf(content: string): string | undefined {
-    if (content.length < this.#textLength) return undefined;
-    if (hash(content.slice(0, this.#textLength), FNV_OFFSET) !== this.#textHash) return undefined;
-    return content.slice(this.#textLength);
+  restOf(message: AnswerMessage, logprobs: unknown): Showing[] | undefined {
+    return this.#shown.restOf(message, logprobs)?.map(asText);
   }
 
   #announce({ index, count }: TokenPiece): void {
     this.#seen = Math.max(this.#seen, index + count);
   }
 
-  #append({ count, ids, text }: TokenPiece): void {
+  #append({ count, ids, text, deltas }: TokenPiece): void {
     this.next += count;
     if (this.ids && ids?.length === count) for (const id of ids) this.ids.push(id);
     else this.ids = undefined;
-    this.sent(text);
+    for (const showing of deltas ?? [text]) this.sent(showing);
   }
 }
 
-/** FNV-1a over UTF-16 units: enough to notice a broken invariant, and no copy of the text is kept. */
-function hash(text: string, from: number): number {
-  let value = from;
-  for (let i = 0; i < text.length; i++) value = Math.imul(value ^ text.charCodeAt(i), FNV_PRIME);
-  return value;
+/** Most deltas of a rest are text and nothing else, which is written faster. */
+function asText(delta: AnswerDelta): Showing {
+  const { content, ...others } = delta.delta;
+  const isText = typeof content === "string" && Object.keys(others).length === 0 && delta.logprobs === undefined;
+  return isText ? content : delta;
 }

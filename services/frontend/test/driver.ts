@@ -1,7 +1,16 @@
 /**
  * Drives the machine by events on a clock of the test's own, and keeps what it asked for.
  */
-import type { ErrorCode, Status, TokenItem } from "@autellix/protocol";
+import {
+  type AnswerDelta,
+  type ErrorCode,
+  type FinishReason,
+  type MergedAnswer,
+  mergeAnswer,
+  type Status,
+  type TokenItem,
+  textDelta,
+} from "@autellix/protocol";
 import type { Effect, Event, Submission } from "../src/events.ts";
 import { defaultLimits, type Limits, TICK_MS } from "../src/limits.ts";
 import { Machine } from "../src/machine.ts";
@@ -45,7 +54,16 @@ export function statusOf(pool: string, fields: Partial<Status> = {}): Status {
 }
 
 export function completed(content: string, callId = "c1"): Outcome {
-  const usage = { prompt_tokens: 3, completion_tokens: content.length, total_tokens: 3 + content.length };
+  return answered([textDelta(content)], { callId, count: content.length });
+}
+
+/** An outcome whose answer is what these pieces say. */
+export function answered(
+  pieces: readonly AnswerDelta[],
+  fields: { callId?: string; count?: number; reason?: FinishReason } = {},
+): Outcome {
+  const { callId = "c1", count = pieces.length, reason = "stop" } = fields;
+  const usage = { prompt_tokens: 3, completion_tokens: count, total_tokens: 3 + count };
   return {
     call_id: callId,
     program_id: callId,
@@ -55,9 +73,7 @@ export function completed(content: string, callId = "c1"): Outcome {
       object: "chat.completion",
       created: 1,
       model: "m",
-      choices: [
-        { index: 0, message: { role: "assistant", content, refusal: null }, logprobs: null, finish_reason: "stop" },
-      ],
+      choices: [{ index: 0, ...mergeAnswer(pieces), finish_reason: reason }],
       usage,
       autellix: { call_id: callId, program_id: callId, engine: "e1", attempts: 1, waiting_ms: 1, service_ms: 2 },
     },
@@ -113,6 +129,12 @@ export class Driver {
     return this.tell({ kind: "tokens", engine, epoch, items: [item] });
   }
 
+  /** One token a delta. */
+  deltas(index: number, deltas: AnswerDelta[], { attempt = 1, engine = "e1" } = {}): Effect[] {
+    const item: TokenItem = { call: KEY, attempt, ...pieceOf(index, deltas) };
+    return this.tell({ kind: "tokens", engine, epoch: 1, items: [item] });
+  }
+
   end(outcome: Outcome | undefined): Effect[] {
     return this.tell({ kind: "ended", key: KEY, outcome, reply: "_INBOX.end" });
   }
@@ -127,12 +149,32 @@ export class Driver {
     return this.tell({ kind: "gapAnswered", key: KEY, engine, answer });
   }
 
-  /** What the client has read. */
+  gapOfDeltas(index: number, deltas: AnswerDelta[]): Effect[] {
+    const answer = { state: "known", epoch: 1, attempt: 1, ...pieceOf(index, deltas) } as const;
+    return this.tell({ kind: "gapAnswered", key: KEY, engine: "e1", answer });
+  }
+
+  /** What the client has read, put together. */
+  answer(): MergedAnswer {
+    return mergeAnswer(
+      this.effects.flatMap((effect) => {
+        if (effect.kind === "text") return [textDelta(effect.text)];
+        return effect.kind === "delta" ? [effect.delta] : [];
+      }),
+    );
+  }
+
+  /** What text the client has read. */
   text(): string {
     return only(this.effects, "text")
       .map(({ text }) => text)
       .join("");
   }
+}
+
+function pieceOf(index: number, deltas: AnswerDelta[]) {
+  const text = deltas.map(({ delta }) => (typeof delta.content === "string" ? delta.content : "")).join("");
+  return { index, count: deltas.length, text, deltas };
 }
 
 export function idsOf(text: string): number[] {

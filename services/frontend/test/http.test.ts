@@ -131,6 +131,25 @@ test("a call arrives with everything that its headers say", async () => {
   expect(await response.json()).toMatchObject({ id: `chatcmpl-${call?.callId}`, autellix: { engine: "e1" } });
 });
 
+test("the prompt is estimated from what is text in it, tools and formats too, and not from images", async () => {
+  const { desk, post } = await start();
+  const call = { id: "1", type: "function", function: { name: "f", arguments: "a".repeat(399) } };
+  const image = { type: "image_url", image_url: { url: `data:,${"A".repeat(4_000)}` } };
+  const bodies = [
+    { messages: [...messages, { role: "user", content: [image, { type: "text", text: "b".repeat(394) }] }] },
+    { messages: [...messages, { role: "assistant", content: null, tool_calls: [call] }] },
+    { messages, tools: [{ type: "function", function: { name: "f", description: "c".repeat(4_000) } }] },
+    {
+      messages,
+      response_format: { type: "json_schema", json_schema: { name: "s", schema: { $comment: "d".repeat(4_000) } } },
+    },
+  ];
+  for (const body of bodies) await post(JSON.stringify({ model: "m", ...body }));
+  const [image100 = 0, call100 = 0, tools1000 = 0, format1000 = 0] = desk.submitted.map((call) => call.promptTokens);
+  expect([image100, call100]).toEqual([100, 102]);
+  for (const tokens of [tools1000, format1000]) expect(tokens > 1_000 && tokens < 1_050).toBe(true);
+});
+
 test("the program may be named in the body, and the header wins", async () => {
   const { desk, post } = await start();
   const body = JSON.stringify({ model: "m", messages, metadata: { autellix_program_id: "body" } });
@@ -182,7 +201,7 @@ test.each<[string, string | Uint8Array, Record<string, string>, [number, string]
   ],
   ["deep nesting", "[".repeat(1_000_000), {}, [400, "invalid_json"]],
   ["n = 2", JSON.stringify({ model: "m", messages, n: 2 }), {}, [400, "unsupported_parameter"]],
-  ["tools", JSON.stringify({ model: "m", messages, tools: [{}] }), {}, [400, "unsupported_parameter"]],
+  ["a tool without a type", JSON.stringify({ model: "m", messages, tools: [{}] }), {}, [400, "invalid_request"]],
   [
     "a wrong program in the body",
     JSON.stringify({ model: "m", messages, metadata: { autellix_program_id: 1 } }),

@@ -174,14 +174,16 @@ describe("a slow client", () => {
     d.tokens(0, "a");
     let effects = d.end(completed(answer));
     for (let i = 0; i < 100 && only(effects, "finish").length === 0; i++) {
-      for (const { text } of only(effects, "text")) expect(Buffer.byteLength(text)).toBeLessThanOrEqual(MB);
+      const bytes = only(effects, "text").reduce((sum, { text }) => sum + Buffer.byteLength(text), 0);
+      expect(bytes).toBeLessThanOrEqual(MB);
+      expect(bytes).toBeGreaterThan(MB / 2);
       d.tell({ kind: "buffered", key: KEY, bytes: MB });
       effects = d.tell({ kind: "buffered", key: KEY, bytes: 0 });
       expect(kinds(effects)).toEqual(["readOutcome"]);
       const read = { kind: "outcome", outcome: completed(answer) } as const;
       effects = d.tell({ kind: "outcomeRead", key: KEY, purpose: "call", read });
     }
-    expect(kinds(effects)).toEqual(["text", "finish", "callEnded"]);
+    expect(kinds(effects).slice(-3)).toEqual(["text", "finish", "callEnded"]);
     expect(d.text() === answer).toBe(true);
   });
 });

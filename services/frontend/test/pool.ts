@@ -3,6 +3,7 @@
  * and an agent say. Each test decides when and what.
  */
 import {
+  type AnswerDelta,
   type Ask,
   ask,
   askSchema,
@@ -45,6 +46,7 @@ export interface Arrival {
   key: string;
   reply: string;
   /** The body as it was published. */
+  bytes: Uint8Array;
   request: unknown;
   field(name: string): string;
   message: JsMsg;
@@ -123,6 +125,13 @@ export class TestPool {
     send(this.bus, reply, { kind: "tokens", engine: this.engine, epoch: 1, items: [item] });
   }
 
+  /** Sends one token a delta. */
+  deltas({ key, reply }: Arrival, index: number, deltas: readonly AnswerDelta[], attempt = 1): void {
+    const text = deltas.map(({ delta }) => (typeof delta.content === "string" ? delta.content : "")).join("");
+    const item = { call: key, attempt, index, count: deltas.length, text, deltas };
+    send(this.bus, reply, { kind: "tokens", engine: this.engine, epoch: 1, items: [item] });
+  }
+
   async have({ key, reply }: Arrival, attempt: number) {
     const message = { kind: "have", call: key, engine: this.engine, epoch: 1, attempt };
     return await ask(this.bus, reply, message, haveAnswerSchema);
@@ -191,13 +200,15 @@ export class TestPool {
       if (!address) throw new Error(`not a call: ${message.subject}`);
       const body = await fetchCall(this.bus, address, message.seq);
       if (body.kind !== "found") throw new Error(`no body: ${body.kind}`);
-      const { bytes, bodyObject } = body.call;
+      const { bodyObject } = body.call;
+      const bytes = bodyObject === undefined ? body.call.bytes : await getBody(this.bus, bodyObject);
       const field = (name: string) => message.headers?.get(name) ?? "";
       const arrival: Arrival = {
         address,
         key: callKey(address.tenant, address.callId),
         reply: field(headers.reply),
-        request: decode(bodyObject === undefined ? bytes : await getBody(this.bus, bodyObject)),
+        bytes,
+        request: decode(bytes),
         field,
         message,
       };

@@ -1,5 +1,6 @@
+import { type AnswerDelta, textDelta } from "@autellix/protocol";
 import { describe, expect, test } from "vitest";
-import { completed, Driver, failed, idsOf, KEY, kinds, only, submission } from "./driver.ts";
+import { answered, completed, Driver, failed, idsOf, KEY, kinds, only, submission } from "./driver.ts";
 
 describe("tokens", () => {
   test("go to the client once and in order, and the end brings the rest", () => {
@@ -215,6 +216,97 @@ describe("the end", () => {
     expect(only(effects, "cancel")).toHaveLength(1);
     expect(d.machine.openCalls).toBe(0);
   });
+});
+
+describe("an answer that is more than text", () => {
+  const called = (fields: Record<string, unknown>, id?: string): AnswerDelta => ({
+    delta: { tool_calls: [{ index: 0, ...(id ? { id, type: "function" } : {}), function: fields }] },
+  });
+  const valued = (content: string): AnswerDelta => ({
+    delta: { content },
+    logprobs: { content: [{ token: content, logprob: -1, bytes: null, top_logprobs: [] }] },
+  });
+  const PIECES = [textDelta("I look. "), called({ name: "look", arguments: "{" }, "x"), called({ arguments: "}" })];
+
+  test("goes to the client delta by delta", () => {
+    const d = new Driver().accepted();
+    d.deltas(0, PIECES.slice(0, 2));
+    d.deltas(2, PIECES.slice(2));
+    const outcome = answered(PIECES, { reason: "tool_calls" });
+    d.end(outcome);
+    expect(only(d.effects, "delta").map(({ delta }) => delta)).toEqual(PIECES);
+    expect(kinds(d.effects).slice(-6)).toEqual(["delta", "delta", "delta", "finish", "callEnded", "answer"]);
+    expect(only(d.effects, "finish")[0]).toMatchObject({ reason: "tool_calls", usage: outcome.usage });
+  });
+
+  test("is held behind a gap, and not repeated when the gap is filled or a later attempt goes on", () => {
+    const d = new Driver().accepted();
+    d.tokens(0, "A");
+    d.deltas(3, [called({ arguments: "}" })]);
+    expect(only(d.effects, "askTokens")).toHaveLength(1);
+    d.gapOfDeltas(1, [valued("B"), called({ name: "look", arguments: "{" }, "x")]);
+    expect(d.have(2)).toEqual({ state: "live", count: 4 });
+    d.deltas(3, [called({ arguments: "XXX" })]);
+    d.deltas(4, [valued("C")], { attempt: 2, engine: "e2" });
+    const whole = [textDelta("A"), valued("B"), called({ name: "look", arguments: "{}" }, "x"), valued("C")];
+    d.end(answered(whole));
+    expect(kinds(d.effects)).toContain("finish");
+    expect(d.answer()).toMatchObject({
+      message: { content: "ABC", tool_calls: [{ id: "x", function: { name: "look", arguments: "{}" } }] },
+      logprobs: { content: [{ token: "B" }, { token: "C" }] },
+    });
+  });
+
+  test("comes from the record where its tokens did not, from any token on", () => {
+    const pieces = [textDelta("A"), valued("B"), ...PIECES.slice(1), valued("C")];
+    for (let shown = 0; shown <= pieces.length; shown++) {
+      const d = new Driver().accepted();
+      if (shown > 0) d.deltas(0, pieces.slice(0, shown));
+      d.end(answered(pieces));
+      const { message, logprobs } = d.answer();
+      expect(answered(pieces).response?.choices[0]).toMatchObject({ message, logprobs });
+      expect(kinds(d.effects)).toContain("finish");
+      expect(only(d.effects, "delta").length).toBeLessThanOrEqual(pieces.length);
+    }
+  });
+
+  test("that differs from what was streamed is an error, and logged", () => {
+    const d = new Driver().accepted();
+    d.deltas(0, [called({ name: "look", arguments: "[" }, "x")]);
+    d.end(answered([called({ name: "look", arguments: "{}" }, "x")]));
+    expect(kinds(d.effects).slice(-4)).toEqual(["warn", "fail", "callEnded", "answer"]);
+    expect(only(d.effects, "fail")[0]?.failure.code).toBe("internal_error");
+  });
+
+  test("that is larger than a client's buffer goes out in pieces as it drains", () => {
+    const MB = 1 << 20;
+    const d = new Driver().accepted();
+    const whole = answered([called({ name: "look", arguments: JSON.stringify("😀".repeat(MB)) }, "x"), valued("C")]);
+    let effects = d.end(whole);
+    for (let i = 0; i < 100 && only(effects, "finish").length === 0; i++) {
+      d.tell({ kind: "buffered", key: KEY, bytes: MB });
+      d.tell({ kind: "buffered", key: KEY, bytes: 0 });
+      effects = d.tell({ kind: "outcomeRead", key: KEY, purpose: "call", read: { kind: "outcome", outcome: whole } });
+    }
+    expect(kinds(effects)).toContain("finish");
+    const { message, logprobs } = d.answer();
+    expect(whole.response?.choices[0]).toMatchObject({ message, logprobs });
+  });
+
+  test("and has one part that is larger than a client's buffer goes out all the same", () => {
+    const d = new Driver({ streamBufferBytesMax: 128 << 10 }).accepted();
+    const vendor = { delta: { vendor: { long: "x".repeat(200_000) } } };
+    d.end(answered([vendor]));
+    expect(kinds(d.effects)).toContain("finish");
+    expect(d.answer().message.vendor).toEqual(vendor.delta.vendor);
+  });
+});
+
+test("a text that is still empty opens no stream: a failure has its own status", () => {
+  const d = new Driver().accepted();
+  d.tell({ kind: "tokens", engine: "e1", epoch: 1, items: [{ call: KEY, attempt: 1, index: 0, count: 1, text: "" }] });
+  d.end(failed("engine_error"));
+  expect(kinds(d.effects)).toEqual(["publish", "fail", "callEnded", "answer"]);
 });
 
 test("a random order of losses, repetitions and gaps never changes what the client reads", () => {

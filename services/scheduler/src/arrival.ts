@@ -18,6 +18,8 @@ import type { CallMessage } from "./events.ts";
 
 /** A larger count than any model's context is no estimate but an error. */
 const PROMPT_TOKENS_MAX = 100_000_000;
+/** Estimates take four bytes for a token, and a token has one at least. */
+const ESTIMATE_FACTOR_MAX = 4;
 const TRACE_LENGTH_MAX = 128;
 
 /** What the machine keeps of a call beside the core: how to name it to an agent and whom to tell its end. */
@@ -82,6 +84,7 @@ export function readArrival(message: CallMessage, lifetimeMaxMs: number): Arriva
     return refuse("invalid_request", `${headers.parents} must be at most ${PARENT_CALLS_MAX} call ids`);
   }
   const bodyBytes = readCount(field(headers.bodyBytes), Number.MAX_SAFE_INTEGER);
+  const estimate = promptTokens ?? estimatePromptTokens(typeof bodyBytes === "number" ? bodyBytes : message.bodyBytes);
   return {
     kind: "call",
     known,
@@ -94,7 +97,8 @@ export function readArrival(message: CallMessage, lifetimeMaxMs: number): Arriva
       ...(parents.length > 0 ? { parents: parents.map((id) => callId(callKey(address.tenant, id))) } : {}),
       arrivedAt: message.storedAtMs,
       deadlineAt: message.storedAtMs + Math.min(deadlineMs ?? lifetimeMaxMs, lifetimeMaxMs),
-      promptTokens: promptTokens ?? estimatePromptTokens(typeof bodyBytes === "number" ? bodyBytes : message.bodyBytes),
+      promptTokens: estimate,
+      promptTokensMax: ESTIMATE_FACTOR_MAX * estimate,
     },
   };
 }

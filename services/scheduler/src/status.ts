@@ -1,16 +1,17 @@
 /** What the leader tells everybody four times a second: depth and rate for back-pressure, engines for the eye. */
 import type { Scheduler } from "@autellix/core";
-import type { EngineInfo, Report, Status } from "@autellix/protocol";
+import type { Counters, EngineInfo, KvUse, Report, Status } from "@autellix/protocol";
 import type { MachineConfig } from "./events.ts";
 
 /** The rate of ends is a mean over this time. */
 const RATE_WINDOW_MS = 10_000;
 const RATE_SAMPLES_MAX = 64;
+const NO_COUNTERS: Counters = { steps: 0, stepCalls: 0, busyMs: 0, tokens: 0, batchMax: 0 };
 
 export class StatusDesk {
   private readonly config: MachineConfig;
   private readonly epoch: number;
-  private readonly counters = new Map<string, Report["counters"]>();
+  private readonly heardLast = new Map<string, { counters: Counters; kv?: KvUse }>();
   private samples: { at: number; ends: number }[] = [];
   private ends = 0;
   private reason: string | undefined;
@@ -21,11 +22,12 @@ export class StatusDesk {
   }
 
   heard(report: Report): void {
-    this.counters.set(report.engine, report.counters);
+    const { engine, counters, kv } = report;
+    this.heardLast.set(engine, { counters, ...(kv ? { kv } : {}) });
   }
 
   forget(engine: string): void {
-    this.counters.delete(engine);
+    this.heardLast.delete(engine);
   }
 
   ended(): void {
@@ -60,7 +62,7 @@ export class StatusDesk {
         state: state(engine),
         runningCalls,
         heldCalls,
-        counters: this.counters.get(engine) ?? { steps: 0, stepCalls: 0, busyMs: 0, tokens: 0, batchMax: 0 },
+        ...(this.heardLast.get(engine) ?? { counters: NO_COUNTERS }),
       })),
       endsPerSecond: this.rate(at),
       dispatching: reason === undefined,

@@ -30,8 +30,8 @@ export function toWirePlan(
     const known = calls.get(call);
     if (!dispatch || !known) return { call, attempt };
     const { program, thread, reply, trace, bodyObject } = known;
-    const { seq, fence, waitedMs, servedMs } = dispatch;
-    const address = { program, ...defined({ thread, reply, trace, bodyObject }) };
+    const { seq, fence, waitedMs, servedMs, continues } = dispatch;
+    const address = { program, ...defined({ thread, reply, trace, bodyObject, continues }) };
     return { call, attempt, dispatch: { seq, fence, waitedMs, servedMs, ...address } };
   };
   const { engine, incarnation, number, reportSeen, windowSteps } = plan;
@@ -44,9 +44,8 @@ export function toWirePlan(
     reportSeen,
     run: plan.run.map(full),
     reserve: plan.reserve.map(full),
-    // Tiers and retained contexts stay here: no agent says that it has host memory or keeps finished contexts, so the
-    // core plans none, and an agent parks and evicts by its own room, from the tail of this list.
-    keep: plan.keep.map(full),
+    keep: plan.keep.map((call) => ({ ...full(call), tier: call.tier })),
+    retained: plan.retained.map(({ call, tier }) => ({ call, tier })),
     cancel: [...plan.cancel],
     fences: [...plan.fences],
     windowSteps,
@@ -56,7 +55,11 @@ export function toWirePlan(
 /** What an agent says of its engine, as far as plans depend on it. */
 export function toCoreCapacity(info: EngineInfo): EngineCapacity {
   const { batchCallsMax, residentCallsMax, heldCallsMax, kvBlocks, blockTokens, preemption } = info;
-  return { batchCallsMax, residentCallsMax, heldCallsMax, kvBlocks, blockTokens, preemption };
+  const { hostBlocks, retains } = info;
+  return {
+    ...{ batchCallsMax, residentCallsMax, heldCallsMax, kvBlocks, blockTokens, preemption },
+    ...defined({ hostBlocks, retains }),
+  };
 }
 
 /** What a record that was read at the take-over means to the core. */
@@ -77,6 +80,7 @@ export function toCoreReport(report: Report, epoch: number): EngineReport {
       attempt: c.attempt,
       serviceMs: c.serviceMs,
       contextTokens: c.contextTokens,
+      ...defined({ preemptible: c.preemptible }),
     })),
     finished: report.finished.map(toCoreFinished),
     fenced: report.fenced.map((f) => ({ call: callId(f.call), attempt: f.attempt })),

@@ -19,6 +19,7 @@ describe("a call without headers", () => {
         arrivedAt: 1_000,
         deadlineAt: 1_000 + LIFETIME_MS,
         promptTokens: expect.any(Number),
+        promptTokensMax: expect.any(Number),
       },
       known: {
         address: { pool: "p", tenant: "default", callId: "c1" },
@@ -63,6 +64,7 @@ describe("a call's headers", () => {
         parents: ["default/c8", "default/c9"],
         deadlineAt: 6_000,
         promptTokens: 77,
+        promptTokensMax: 308,
       },
       known: {
         program: "my program / 7",

@@ -143,6 +143,7 @@ describe("a recorded life", () => {
       "id",
       "program",
       "promptTokens",
+      "promptTokensMax",
       "seq",
     ]);
   });

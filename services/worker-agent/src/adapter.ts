@@ -2,8 +2,7 @@
  * Carries the machine's effects out, on NATS and on the engine, and turns what comes back into events. One loop:
  * something happens → `receive` → the machine reacts → its effects are carried out.
  */
-import { setImmediate as nextTurn } from "node:timers/promises";
-import type { Engine, EngineCall, StepResult } from "@autellix/engines";
+import type { Engine } from "@autellix/engines";
 import {
   type AutellixError,
   ask,
@@ -22,7 +21,8 @@ import {
   writeOutcomeRecord,
 } from "@autellix/protocol";
 import type { Logger } from "@autellix/runtime";
-import { callError, fetchBody, steppedCall } from "./engine-calls.ts";
+import { fetchBody } from "./engine-calls.ts";
+import { EngineDriver } from "./engine-driver.ts";
 import type { Effect, Happening } from "./events.ts";
 import { END_REPEAT_MS, HAVE_MS_MAX, PING_MS } from "./limits.ts";
 import { AgentMachine } from "./machine.ts";
@@ -42,17 +42,21 @@ export interface AdapterOptions {
 export class AgentAdapter {
   readonly #options: AdapterOptions;
   readonly #machine: AgentMachine;
-  readonly #engineCalls = new Map<number, EngineCall>();
-  /** Steps, evictions and closings, one after another. */
-  #engineTail: Promise<void> = Promise.resolve();
+  readonly #engine: EngineDriver;
   #timer: NodeJS.Timeout | undefined;
   readonly #subscriptions: { unsubscribe(): void }[] = [];
   readonly #drained = Promise.withResolvers<void>();
   #failed = false;
+  #stopped = false;
 
   constructor(options: AdapterOptions) {
     this.#options = options;
     this.#machine = new AgentMachine(options.setup);
+    this.#engine = new EngineDriver(
+      options.engine,
+      (happening) => this.receive(happening),
+      (error) => this.#fail(error),
+    );
   }
 
   start(): void {
@@ -80,13 +84,18 @@ export class AgentAdapter {
     this.receive({ kind: "started" });
   }
 
-  /** Ends what has begun, within the machine's limits, and says goodbye to the scheduler. */
-  async stop(): Promise<void> {
-    this.receive({ kind: "drainAsked" });
+  /**
+   * Ends what has begun, and says goodbye to the scheduler.
+   * @param withinMs how long begun calls may go on; default: the machine's limit.
+   */
+  async stop(withinMs?: number): Promise<void> {
+    this.receive({ kind: "drainAsked", ...(withinMs === undefined ? {} : { withinMs }) });
     await this.#drained.promise;
+    this.#stopped = true;
     clearTimeout(this.#timer);
     for (const subscription of this.#subscriptions) subscription.unsubscribe();
-    await this.#engineTail;
+    // An engine that failed may never answer.
+    if (!this.#failed) await this.#engine.closeAll();
   }
 
   /** The loop. */
@@ -116,16 +125,18 @@ export class AgentAdapter {
         this.#do(this.#askHave(effect));
         return;
       case "open":
-        this.#do(this.#open(effect));
-        return;
       case "step":
-        this.#onEngine(() => this.#step(effect.ids));
-        return;
+      case "park":
+      case "swapOut":
+      case "swapIn":
       case "evict":
-        this.#evict(effect.id);
-        return;
+      case "retain":
+      case "leave":
       case "close":
-        this.#close(effect.id);
+        this.#engine.carryOut(effect);
+        return;
+      case "hung":
+        this.#fail(new Error(`the engine has not answered for ${effect.afterMs} ms`));
         return;
       case "storeResult":
         this.#do(this.#storeResult(effect));
@@ -211,59 +222,10 @@ export class AgentAdapter {
 
   async #followConnection(): Promise<void> {
     for await (const status of this.#options.bus.nc.status()) {
+      if (this.#stopped) return;
       if (status.type === "disconnect") this.receive({ kind: "connectionChanged", connected: false });
       if (status.type === "reconnect") this.receive({ kind: "connectionChanged", connected: true });
     }
-  }
-
-  // ── engine ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-  async #open({ id, key, chat, forcedIds }: EffectOf<"open">): Promise<void> {
-    let call: EngineCall;
-    try {
-      call = await this.#options.engine.open({ key, chat, forcedIds });
-    } catch (error) {
-      this.receive({ kind: "openFailed", id, ...callError(error) });
-      return;
-    }
-    this.#engineCalls.set(id, call);
-    this.receive({ kind: "opened", id, promptTokens: call.promptTokens, forcedText: call.forcedText });
-  }
-
-  #evict(id: number): void {
-    const call = this.#engineCall(id);
-    this.#onEngine(() => this.#options.engine.evict(call));
-  }
-
-  #close(id: number): void {
-    const call = this.#engineCall(id);
-    this.#engineCalls.delete(id);
-    // Not behind the queue of steps: the engine itself waits for the one that runs, and for no other.
-    this.#do(this.#options.engine.close(call));
-  }
-
-  async #step(ids: readonly number[]): Promise<void> {
-    const { engine } = this.#options;
-    // Closed while the step waited for an eviction.
-    const batch = ids.filter((id) => this.#engineCalls.has(id));
-    const result: StepResult =
-      batch.length > 0 ? await engine.step(batch.map((id) => this.#engineCall(id))) : { durationMs: 0, calls: [] };
-    // Whatever the engine costs, messages and timers get their turn between two steps.
-    await nextTurn();
-    const calls = result.calls.map((stepped, index) => steppedCall(batch[index] ?? -1, stepped));
-    const { steps, stepCalls, busyMs, tokens, batchMax } = engine.counters();
-    const counters = { steps, stepCalls, busyMs, tokens, batchMax };
-    this.receive({ kind: "stepped", durationMs: result.durationMs, calls, counters });
-  }
-
-  #engineCall(id: number): EngineCall {
-    const call = this.#engineCalls.get(id);
-    if (call === undefined) throw new Error(`the engine holds no call ${id}`);
-    return call;
-  }
-
-  #onEngine(operation: () => Promise<void>): void {
-    this.#engineTail = this.#engineTail.then(operation).catch((error: unknown) => this.#fail(error));
   }
 
   // ── failures ─────────────────────────────────────────────────────────────────────────────────────────────────

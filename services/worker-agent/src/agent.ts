@@ -5,7 +5,7 @@ import type { Engine } from "@autellix/engines";
 import { type Bus, callsLastSeq } from "@autellix/protocol";
 import type { Logger } from "@autellix/runtime";
 import { AgentAdapter } from "./adapter.ts";
-import { type AgentLimits, defaultLimits } from "./limits.ts";
+import { type AgentLimits, defaultLimits, HEALTH_MS } from "./limits.ts";
 
 const STREAM_PAUSE_MS = 200;
 
@@ -21,17 +21,71 @@ export interface AgentOptions {
 }
 
 export interface RunningAgent {
-  incarnation: string;
+  /** New each time that it joins its pool. */
+  readonly incarnation: string;
   /** Drains and says goodbye; engine and connection are still open after it. */
   stop(): Promise<void>;
 }
 
-export function startAgent({ bus, engine, pool, engineId, limits, log, fail }: AgentOptions): RunningAgent {
-  const incarnation = randomUUID();
-  const setup = { pool, engine: engineId, incarnation, info: engine.info, limits: { ...defaultLimits, ...limits } };
-  const adapter = new AgentAdapter({ bus, engine, setup, log, fail });
-  adapter.start();
-  return { incarnation, stop: () => adapter.stop() };
+export function startAgent(options: AgentOptions): RunningAgent {
+  return new PoolMember(options);
+}
+
+/**
+ * Is in its pool while its engine works. A server that is down for long is left in order: its calls go back to the
+ * scheduler with their tokens and nobody is charged with a crash. When it is back, the agent joins again.
+ */
+class PoolMember implements RunningAgent {
+  incarnation = "";
+  readonly #options: AgentOptions;
+  readonly #limits: AgentLimits;
+  readonly #stopping = new AbortController();
+  readonly #watching: Promise<void>;
+  /** Undefined while it is out of the pool. */
+  #adapter: AgentAdapter | undefined;
+
+  constructor(options: AgentOptions) {
+    this.#options = options;
+    this.#limits = { ...defaultLimits, ...options.limits };
+    this.#join();
+    this.#watching = options.engine.health === undefined ? Promise.resolve() : this.#watch();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await this.#watching;
+    await this.#adapter?.stop();
+  }
+
+  #join(): void {
+    const { bus, engine, pool, engineId, log, fail } = this.#options;
+    this.incarnation = randomUUID();
+    const { incarnation } = this;
+    const setup = { pool, engine: engineId, incarnation, info: engine.info, limits: this.#limits };
+    this.#adapter = new AgentAdapter({ bus, engine, setup, log, fail });
+    this.#adapter.start();
+  }
+
+  async #watch(): Promise<void> {
+    const { engine, log, fail } = this.#options;
+    const { signal } = this.#stopping;
+    try {
+      while (!signal.aborted) {
+        const health = engine.health?.() ?? { state: "up" };
+        if (health.state === "down" && health.sinceMs >= this.#limits.engineDownMsMax && this.#adapter) {
+          log.warn({ downMs: Math.round(health.sinceMs) }, "the engine's server is down: leaving the pool");
+          await this.#adapter.stop(0);
+          this.#adapter = undefined;
+        } else if (health.state === "up" && !this.#adapter) {
+          log.info("the engine's server is back: joining the pool");
+          this.#join();
+        }
+        await pause(HEALTH_MS, undefined, { signal }).catch(() => {});
+      }
+    } catch (error) {
+      fail(error);
+    }
+  }
 }
 
 /** The scheduler makes the streams; until then there is nothing to do. @throws when `signal` is aborted. */

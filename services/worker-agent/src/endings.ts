@@ -12,6 +12,7 @@ import {
   type TerminalStatus,
   type WriteResult,
 } from "@autellix/protocol";
+import type { Contexts } from "./contexts.ts";
 import type { Deliveries } from "./delivery.ts";
 import { attemptName, type HeldCall } from "./held-call.ts";
 import { retryMs } from "./limits.ts";
@@ -43,21 +44,26 @@ export function isTerminal(record: StoredRecord): record is TerminalRecord {
 
 export class Endings {
   readonly #state: AgentState;
+  readonly #contexts: Contexts;
   readonly #reports: Reports;
   readonly #deliveries: Deliveries;
 
-  constructor(state: AgentState, reports: Reports, deliveries: Deliveries) {
+  constructor(state: AgentState, parts: { contexts: Contexts; reports: Reports; deliveries: Deliveries }) {
     this.#state = state;
-    this.#reports = reports;
-    this.#deliveries = deliveries;
+    this.#contexts = parts.contexts;
+    this.#reports = parts.reports;
+    this.#deliveries = parts.deliveries;
   }
 
-  /** The call generates nothing more: its KV is freed at once, its record is written until it is decided. */
+  /**
+   * The call generates nothing more: its KV is freed at once or kept for its program's next call, and its record is
+   * written until it is decided.
+   */
   end(call: HeldCall, end: End): void {
     if (call.phase === "ending") return;
     const { setup, nowMs } = this.#state;
     call.phase = "ending";
-    this.#state.closeOnEngine(call);
+    if (end.status !== "completed" || !this.#contexts.retain(call)) this.#state.closeOnEngine(call);
     let outcome = outcomeOf(call, end.status, nowMs);
     let completion: ChatCompletion | undefined;
     let bytes: Uint8Array;
@@ -176,6 +182,7 @@ export class Endings {
       if (call === undefined || ending?.stage !== "fenced") continue;
       if (fence === null) {
         this.#log(call, "info", ending.status, "a fenced result was dropped");
+        if (this.#contexts.of(call)) this.#contexts.drop(call.key);
         this.#state.remove(call);
         continue;
       }
@@ -205,7 +212,8 @@ export class Endings {
   }
 
   #finish(call: HeldCall, status: TerminalStatus, found: boolean, waitingMs: number): void {
-    this.#reports.finish(call.name, {
+    const retained = this.#contexts.of(call);
+    const report = this.#reports.finish(call.name, {
       call: call.key,
       attempt: call.attempt,
       status,
@@ -215,7 +223,10 @@ export class Endings {
       waitingMs,
       promptTokens: call.promptTokens,
       completionTokens: found ? 0 : call.completionTokens,
+      ...(found ? {} : { cachedTokens: call.cachedTokens }),
+      ...(retained ? { contextTokens: retained.contextTokens + retained.hostTokens } : {}),
     });
+    if (retained) retained.report = report;
     this.#state.remove(call);
   }
 

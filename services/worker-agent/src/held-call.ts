@@ -41,7 +41,10 @@ export class HeldCall {
   haveTries = 0;
   /** Its start waits for somebody who did not answer: meanwhile its slot goes to others. */
   stuck = false;
-  chat: ChatCall | undefined;
+  /** What the engine opens, until it has. */
+  opens: { chat: ChatCall; body: Readonly<Record<string, unknown>> } | undefined;
+  /** As its publisher named it. */
+  model: string | undefined;
   /** As its publisher encoded it; readable by everybody until that is known. */
   encoding: Encoding = "json";
   /** Ids that the client has seen of earlier attempts; undefined until the frontend has answered. */
@@ -52,8 +55,16 @@ export class HeldCall {
   stepped = false;
   promptTokens = 0;
   completionTokens = 0;
+  /** Prompt tokens that a context or cache held. */
+  cachedTokens = 0;
   /** Tokens whose KV is on the engine. */
   contextTokens = 0;
+  /** Tokens whose KV lies in the host tier. */
+  hostTokens = 0;
+  /** The engine would not take its context to the host tier; until it runs again. */
+  swapRefused = false;
+  /** False: it must stay in the batch until it ends. */
+  preemptible = true;
   serviceMs = 0;
   /** The first chunk to an inbox carries the role. */
   inboxStarted = false;
@@ -88,7 +99,8 @@ export class HeldCall {
   reportState(batch: ReadonlySet<number>): CallState {
     if (this.phase === "starting" || this.phase === "opening") return "fetching";
     if (this.phase === "ending" || batch.has(this.id)) return "running";
-    return this.contextTokens > 0 ? "parked" : "evicted";
+    if (this.contextTokens > 0) return "parked";
+    return this.hostTokens > 0 ? "swapped" : "evicted";
   }
 
   /** Time since acceptance in which it was in no step, earlier attempts included. */

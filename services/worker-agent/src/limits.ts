@@ -8,9 +8,27 @@ export interface AgentLimits {
   unsentOutcomesMax: number;
   /** After SIGTERM: how long running calls may go on. Longer answers move to another engine. */
   drainMsMax: number;
+  /** Contexts of ended calls that are kept for their programs' next ones; beside the room that they take. */
+  retainedMax: number;
+  /** A step or a transfer that takes longer is taken for a hung engine: a step is meant to take some 100 ms. */
+  stepWatchdogMs: number;
+  /** A server behind the engine that is down for longer: the agent leaves its pool, so that its calls go elsewhere. */
+  engineDownMsMax: number;
 }
 
-export const defaultLimits: AgentLimits = { unsentOutcomesMax: 64, drainMsMax: 3_000 };
+export const defaultLimits: AgentLimits = {
+  unsentOutcomesMax: 64,
+  drainMsMax: 3_000,
+  retainedMax: 1_024,
+  stepWatchdogMs: 30_000,
+  engineDownMsMax: 5_000,
+};
+
+/** So often is looked whether the server behind an engine is down for long, or back. */
+export const HEALTH_MS = 500;
+
+/** A timer that comes so late was not looked at: the process stood still, and the engine's answer may be waiting. */
+export const STANDSTILL_MS = 1_000;
 
 /** After draining: how long results may take to be stored and ends to be confirmed. */
 export const FLUSH_MS_MAX = 2_000;

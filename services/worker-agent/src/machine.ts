@@ -1,9 +1,11 @@
 /**
  * What a worker agent decides: `react(event)` returns the effects, without IO, clock or chance. The parts beside it
- * share one state: `plans` (what shall be), `starts` (how a call gets ready), `steps` (the batch and its tokens),
- * `endings` (the record of an ended call), `delivery` (its end in front of the reader), `reports` and `frontends`.
+ * share one state: `plans` (what shall be), `starts` (how a call gets ready), `steps` (the batch, what is moved for it),
+ * `contexts` (of ended calls), `tokens`, `endings` (the record of an ended call), `delivery` (its end in front of the
+ * reader), `reports` and `frontends`.
  */
 import { type Exit, subjects } from "@autellix/protocol";
+import { Contexts } from "./contexts.ts";
 import { Deliveries } from "./delivery.ts";
 import { Endings } from "./endings.ts";
 import type { AgentEvent, Effect } from "./events.ts";
@@ -15,9 +17,11 @@ import { Reports } from "./reports.ts";
 import { Starts } from "./starts.ts";
 import { type AgentSetup, AgentState } from "./state.ts";
 import { Steps } from "./steps.ts";
+import { Tokens } from "./tokens.ts";
 
 export class AgentMachine {
   readonly #state: AgentState;
+  readonly #contexts: Contexts;
   readonly #frontends: Frontends;
   readonly #reports: Reports;
   readonly #deliveries: Deliveries;
@@ -30,19 +34,22 @@ export class AgentMachine {
   constructor(setup: AgentSetup) {
     const state = new AgentState(setup);
     const frontends = new Frontends(state, () => this.#reports.want());
-    const reports = new Reports(state, frontends);
+    const contexts = new Contexts(state);
+    const reports = new Reports(state, { contexts, frontends });
     const deliveries = new Deliveries(state);
-    const endings = new Endings(state, reports, deliveries);
-    const starts = new Starts(state, endings, frontends);
-    const plans = new Plans(state, { reports, starts, endings });
+    const endings = new Endings(state, { contexts, reports, deliveries });
+    const tokens = new Tokens(state);
+    const starts = new Starts(state, { contexts, endings, frontends, tokens });
+    const plans = new Plans(state, { contexts, reports, starts, endings });
     this.#state = state;
+    this.#contexts = contexts;
     this.#frontends = frontends;
     this.#reports = reports;
     this.#deliveries = deliveries;
     this.#endings = endings;
     this.#starts = starts;
     this.#plans = plans;
-    this.#steps = new Steps(state, { plans, reports, endings });
+    this.#steps = new Steps(state, { plans, contexts, reports, endings, tokens });
   }
 
   /** The only entry. */
@@ -53,8 +60,9 @@ export class AgentMachine {
     this.#handle(event);
     state.timers.run(state.nowMs);
     this.#starts.beginWaiting();
-    const stepping = this.#steps.advance();
-    this.#drain(stepping);
+    const busy = this.#steps.advance();
+    this.#reports.observe(busy);
+    this.#drain(busy);
     this.#reports.sendDue();
     this.#wake();
     return state.takeEffects();
@@ -75,7 +83,19 @@ export class AgentMachine {
         this.#steps.stepped(event);
         return;
       case "opened":
-        this.#starts.opened(event.id, event.promptTokens, event.forcedText);
+        this.#starts.opened(event);
+        return;
+      case "openFailed":
+        this.#starts.openFailed(event);
+        return;
+      case "swapped":
+        this.#steps.swapped(event);
+        return;
+      case "retained":
+        this.#contexts.retained(event.id, event.kept, event.context);
+        return;
+      case "left":
+        this.#state.moving.delete(event.id);
         return;
       case "endAnswered":
         this.#deliveries.answered(event.id, event.confirmed);
@@ -88,7 +108,7 @@ export class AgentMachine {
         this.#frontends.forgiveSilence();
         return;
       case "drainAsked":
-        this.#startDraining();
+        this.#startDraining(event.withinMs ?? this.#state.setup.limits.drainMsMax);
         return;
       case "timePassed":
         // A timer may fire a little early; then it is needed again.
@@ -110,8 +130,10 @@ export class AgentMachine {
       case "haveAnswered":
         this.#starts.haveAnswered(call, event.answer);
         return;
-      case "openFailed":
-        this.#starts.openFailed(call, event.code, event.message);
+      case "parked":
+        call.preemptible = event.preemptible;
+        // What was dropped or moved since is not back.
+        call.contextTokens = Math.min(call.contextTokens, event.context.contextTokens);
         return;
       case "resultStored":
         this.#endings.resultStored(call, event.name);
@@ -137,11 +159,11 @@ export class AgentMachine {
     this.#state.emit({ kind: "send", subject: replyTo, message: this.#deliveries.gap(ask.call, ask.from) });
   }
 
-  #startDraining(): void {
+  #startDraining(withinMs: number): void {
     const state = this.#state;
     if (state.draining !== "no") return;
     state.draining = "running";
-    state.timers.set("drain", state.nowMs + state.setup.limits.drainMsMax, () => this.#startFlushing());
+    state.timers.set("drain", state.nowMs + withinMs, () => this.#startFlushing());
   }
 
   #startFlushing(): void {
@@ -151,12 +173,27 @@ export class AgentMachine {
   }
 
   /** Begun calls run on, then results are stored and ends confirmed, each within a time limit. */
-  #drain(stepping: boolean): void {
+  #drain(busy: boolean): void {
     const state = this.#state;
-    if (state.draining === "running" && !stepping) this.#startFlushing();
-    if (state.draining !== "flushing" || state.stepping || state.deliveries.size > 0) return;
+    if (state.draining === "running" && !busy) this.#startFlushing();
+    if (state.draining !== "flushing" || state.stepping) return;
+    this.#leave();
+    if (state.deliveries.size > 0 || state.moving.size > 0) return;
     for (const call of state.held.values()) if (call.phase === "ending" && call.ending?.stage !== "fenced") return;
     this.#finishDraining();
+  }
+
+  /** What could not end goes on elsewhere: on this host with the state that it has here. */
+  #leave(): void {
+    const state = this.#state;
+    if ((state.setup.info.hostBlocks ?? 0) === 0) return;
+    for (const call of state.held.values()) {
+      if (!call.opened || !call.preemptible || state.moving.has(call.id)) continue;
+      if (call.contextTokens + call.hostTokens === 0) continue;
+      call.opened = false;
+      state.moving.add(call.id);
+      state.emit({ kind: "leave", id: call.id });
+    }
   }
 
   #finishDraining(): void {

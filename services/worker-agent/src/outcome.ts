@@ -48,6 +48,7 @@ function usageOf(call: HeldCall): Usage {
     prompt_tokens: call.promptTokens,
     completion_tokens: call.completionTokens,
     total_tokens: call.promptTokens + call.completionTokens,
+    ...(call.cachedTokens > 0 ? { prompt_tokens_details: { cached_tokens: call.cachedTokens } } : {}),
   };
 }
 
@@ -62,19 +63,13 @@ export function completionOf(
   finish: FinishReason,
   setup: { engine: string; model: string; atMs: number },
 ): ChatCompletion {
+  const { message, logprobs } = call.tokens.answer();
   return {
     id: completionId(call.address.callId),
     object: "chat.completion",
     created: Math.floor(call.receivedAtMs / 1_000),
-    model: call.chat?.model ?? setup.model,
-    choices: [
-      {
-        index: 0,
-        message: { role: "assistant", content: call.tokens.text(), refusal: null },
-        logprobs: null,
-        finish_reason: finish,
-      },
-    ],
+    model: call.model ?? setup.model,
+    choices: [{ index: 0, message, logprobs, finish_reason: finish }],
     usage: usageOf(call),
     autellix: {
       call_id: call.address.callId,

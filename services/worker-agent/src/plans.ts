@@ -1,6 +1,7 @@
 /** Which plans count, and what one changes: it is the whole desired state of the engine (design §5). */
 import type { Plan, PlanCall } from "@autellix/protocol";
 import type { Candidate, Candidates } from "./batch.ts";
+import type { Contexts, Retained } from "./contexts.ts";
 import type { Endings } from "./endings.ts";
 import { attemptName, type HeldCall } from "./held-call.ts";
 import { cancelled } from "./outcome.ts";
@@ -10,16 +11,20 @@ import type { AgentState } from "./state.ts";
 
 export interface PlannedCall extends Candidate {
   call: HeldCall;
+  /** Whose context it is: an ended call's, as long as this one is not opened and goes on from it. */
+  owner: HeldCall | Retained;
 }
 
 export class Plans {
   readonly #state: AgentState;
+  readonly #contexts: Contexts;
   readonly #reports: Reports;
   readonly #starts: Starts;
   readonly #endings: Endings;
 
-  constructor(state: AgentState, parts: { reports: Reports; starts: Starts; endings: Endings }) {
+  constructor(state: AgentState, parts: { contexts: Contexts; reports: Reports; starts: Starts; endings: Endings }) {
     this.#state = state;
+    this.#contexts = parts.contexts;
     this.#reports = parts.reports;
     this.#starts = parts.starts;
     this.#endings = parts.endings;
@@ -39,7 +44,7 @@ export class Plans {
     }
     this.#state.plan = plan;
     this.#state.epoch = plan.epoch;
-    this.#reports.planSeen(plan.reportSeen);
+    this.#reports.planSeen(plan.reportSeen, this.#brings(plan));
     for (const { call, attempt, cause } of plan.cancel) {
       const held = this.#state.heldByName.get(attemptName(call, attempt));
       if (held !== undefined) this.#endings.end(held, cancelled(cause));
@@ -48,6 +53,15 @@ export class Plans {
     const entries = [...plan.run, ...plan.reserve, ...plan.keep];
     this.#drop(entries);
     if (this.#state.draining === "no" && this.#reports.hasRoom()) this.#takeOn(entries);
+    this.#contexts.planned(plan);
+  }
+
+  /** Whether something of its batch has not ended. */
+  #brings({ run }: Plan): boolean {
+    return run.some(({ call, attempt }) => {
+      const name = attemptName(call, attempt);
+      return !this.#reports.isFinished(name) && this.#state.heldByName.get(name)?.phase !== "ending";
+    });
   }
 
   #refusal(plan: Plan): string | undefined {
@@ -86,21 +100,30 @@ export class Plans {
     const { plan } = this.#state;
     if (plan === undefined) return { slots: 0, run: [], reserve: [], keep: [] };
     const mayBegin = this.#state.mayBegin();
-    const list = (entries: readonly PlanCall[]) => this.#candidatesOf(entries, mayBegin);
+    const owners = new Set<HeldCall | Retained>();
+    const list = (entries: Plan["keep"]) => this.#candidatesOf(entries, owners, mayBegin);
     return { slots: plan.run.length, run: list(plan.run), reserve: list(plan.reserve), keep: list(plan.keep) };
   }
 
-  #candidatesOf(entries: readonly PlanCall[], mayBegin: boolean): PlannedCall[] {
+  #candidatesOf(entries: Plan["keep"], owners: Set<HeldCall | Retained>, mayBegin: boolean): PlannedCall[] {
     const found: PlannedCall[] = [];
     for (const entry of entries) {
       const call = this.#state.heldByName.get(attemptName(entry.call, entry.attempt));
       if (call === undefined || call.phase === "ending") continue;
+      const ended = this.#contexts.continuedBy(call);
+      // Who comes first in the plan goes on from it.
+      const owner = ended === undefined || owners.has(ended) ? call : ended;
+      owners.add(owner);
+      const { contextTokens, hostTokens, swapRefused } = owner;
       found.push({
         call,
+        owner,
         ready: call.phase === "ready" && (call.stepped || mayBegin),
         comes: call.phase !== "ready" && call.fetchAsked && !call.stuck && mayBegin,
-        contextTokens: call.contextTokens,
+        stays: call.stepped && !call.preemptible,
         neededTokens: call.neededTokens,
+        tier: entry.tier,
+        ...{ contextTokens, hostTokens, swapRefused },
       });
     }
     return found;

@@ -1,14 +1,18 @@
 /** When a report goes out, and what is in it. Whole state each time, so that a lost one does no harm (design §5). */
-import { type FinishedCall, type Report, subjects } from "@autellix/protocol";
+import { type Counters, type FinishedCall, type Report, subjects } from "@autellix/protocol";
+import type { Contexts } from "./contexts.ts";
 import type { Frontends } from "./frontends.ts";
 import { FINISHED_CALLS_MAX, REPORT_GAP_MS_MIN, REPORT_IDLE_MS } from "./limits.ts";
+import { PlanIdle } from "./plan-idle.ts";
 import type { AgentState } from "./state.ts";
 
-const NO_COUNTERS: Report["counters"] = { steps: 0, stepCalls: 0, busyMs: 0, tokens: 0, batchMax: 0 };
+const NO_COUNTERS: Counters = { steps: 0, stepCalls: 0, busyMs: 0, tokens: 0, batchMax: 0 };
 
 export class Reports {
   readonly #state: AgentState;
+  readonly #contexts: Contexts;
   readonly #frontends: Frontends;
+  readonly #planIdle = new PlanIdle();
   /** Number of the last report. */
   #number = 0;
   #sentAtMs = Number.NEGATIVE_INFINITY;
@@ -20,9 +24,10 @@ export class Reports {
   /** By attempt name: repeated until the scheduler has read them. */
   readonly #finished = new Map<string, FinishedCall>();
 
-  constructor(state: AgentState, frontends: Frontends) {
+  constructor(state: AgentState, parts: { contexts: Contexts; frontends: Frontends }) {
     this.#state = state;
-    this.#frontends = frontends;
+    this.#contexts = parts.contexts;
+    this.#frontends = parts.frontends;
   }
 
   /** A report as soon as the rate allows. */
@@ -36,15 +41,37 @@ export class Reports {
     return this.#dueAtMs;
   }
 
-  afterStep(counters: Report["counters"]): void {
+  counted(counters: Counters): void {
     this.#counters = counters;
+  }
+
+  afterStep(counters: Counters): void {
+    this.counted(counters);
     this.#steps++;
     if (this.#steps >= (this.#state.plan?.windowSteps ?? Number.POSITIVE_INFINITY)) this.want();
   }
 
-  finish(name: string, entry: Omit<FinishedCall, "report">): void {
-    this.#finished.set(name, { ...entry, report: this.#number + 1 });
+  /** @returns the number of the first report that carries it. */
+  finish(name: string, entry: Omit<FinishedCall, "report">): number {
+    const report = this.#number + 1;
+    this.#finished.set(name, { ...entry, report });
     this.want();
+    return report;
+  }
+
+  /** At the end of each reaction. @param busy a step or a transfer is under way. */
+  observe(busy: boolean): void {
+    const { nowMs, draining } = this.#state;
+    this.#planIdle.observe(nowMs, { busy, waits: !busy && draining === "no" && this.#waitsForPlan() });
+  }
+
+  #waitsForPlan(): boolean {
+    let waits = this.#finished.size > 0;
+    for (const { phase, stuck } of this.#state.held.values()) {
+      if ((phase === "starting" || phase === "opening") && !stuck) return false;
+      waits = true;
+    }
+    return waits;
   }
 
   /** Whether this attempt's end is still being reported: a plan that names it was made before it was read. */
@@ -57,8 +84,10 @@ export class Reports {
     return this.#finished.size < FINISHED_CALLS_MAX;
   }
 
-  planSeen(reportSeen: number): void {
+  /** @param brings something to run. */
+  planSeen(reportSeen: number, brings: boolean): void {
     this.#hello = false;
+    this.#planIdle.planned(this.#state.nowMs, brings);
     for (const [name, entry] of this.#finished) if (entry.report <= reportSeen) this.#finished.delete(name);
   }
 
@@ -98,7 +127,8 @@ export class Reports {
       finished: [...this.#finished.values()],
       fenced: [],
       frontendsDead: this.#frontends.dead(),
-      counters: this.#counters,
+      counters: { ...this.#counters, planIdleMs: this.#planIdle.totalMs },
+      kv: this.#contexts.kvUse(),
     };
     if (full) report.info = setup.info;
     for (const call of held.values()) {
@@ -114,6 +144,7 @@ export class Reports {
         contextTokens: call.opened ? call.promptTokens + call.completionTokens : 0,
         promptTokens: call.promptTokens,
         completionTokens: call.completionTokens,
+        ...(call.preemptible ? {} : { preemptible: false }),
       });
     }
     return report;

@@ -5,7 +5,6 @@
 import {
   AutellixError,
   type CallKey,
-  type ChatCall,
   type Dispatch,
   decode,
   type Encoding,
@@ -15,25 +14,38 @@ import {
   parseChat,
   type ReadResult,
 } from "@autellix/protocol";
+import type { Contexts } from "./contexts.ts";
 import { type Endings, isTerminal } from "./endings.ts";
-import type { FetchedBody } from "./events.ts";
+import type { FetchedBody, Happening } from "./events.ts";
 import type { Frontends } from "./frontends.ts";
 import { HeldCall } from "./held-call.ts";
 import { HAVE_MS_MAX, HAVE_MS_MIN, retryMs } from "./limits.ts";
 import { cancelled } from "./outcome.ts";
 import type { AgentState } from "./state.ts";
+import type { Tokens } from "./tokens.ts";
+
+type Opened = Extract<Happening, { kind: "opened" }>;
 
 export class Starts {
   readonly #state: AgentState;
+  readonly #contexts: Contexts;
   readonly #endings: Endings;
   readonly #frontends: Frontends;
+  readonly #tokens: Tokens;
   /** Held calls that have asked for nothing yet. */
   readonly #waiting = new Set<HeldCall>();
+  /** Those that go on from a context which is being moved. */
+  readonly #waitingForContext = new Set<HeldCall>();
 
-  constructor(state: AgentState, endings: Endings, frontends: Frontends) {
+  constructor(
+    state: AgentState,
+    parts: { contexts: Contexts; endings: Endings; frontends: Frontends; tokens: Tokens },
+  ) {
     this.#state = state;
-    this.#endings = endings;
-    this.#frontends = frontends;
+    this.#contexts = parts.contexts;
+    this.#endings = parts.endings;
+    this.#frontends = parts.frontends;
+    this.#tokens = parts.tokens;
   }
 
   hold(key: CallKey, attempt: number, dispatch: Dispatch): void {
@@ -45,6 +57,10 @@ export class Starts {
 
   /** At the end of each reaction: begins what was taken on, while unsent results leave room. */
   beginWaiting(): void {
+    for (const call of [...this.#waitingForContext]) {
+      this.#waitingForContext.delete(call);
+      if (this.#state.held.get(call.id) === call && call.phase === "starting") this.#openWhenReady(call);
+    }
     for (const call of this.#waiting) {
       if (!this.#state.mayBegin()) return;
       this.#waiting.delete(call);
@@ -61,7 +77,7 @@ export class Starts {
   }
 
   fetched(call: HeldCall, body: FetchedBody, outcome: ReadResult): void {
-    if (call.phase !== "starting" || call.chat !== undefined) return;
+    if (call.phase !== "starting" || call.opens !== undefined) return;
     if (outcome.kind === "found" && isTerminal(outcome.record)) {
       this.#endings.found(call, outcome.record);
       return;
@@ -101,7 +117,9 @@ export class Starts {
     try {
       const value = decode(bytes);
       call.encoding = encoding ?? encodingOf(bytes);
-      call.chat = toChat(value, this.#state.setup.info.models);
+      const chat = toChat(value, this.#state.setup.info.models);
+      call.opens = { chat, body: value as Record<string, unknown> };
+      call.model = chat.model;
     } catch (error) {
       if (!(error instanceof AutellixError)) throw error;
       // Bytes that are neither JSON nor msgpack say nothing about what their publisher can read.
@@ -109,13 +127,15 @@ export class Starts {
       this.#fail(call, error.code, error.message, error.param);
       return;
     }
-    this.#openWhenReady(call, call.chat);
+    this.#openWhenReady(call);
   }
 
   #askHave(call: HeldCall): void {
     const frontend = call.frontend;
     if (frontend === undefined) throw new Error(`call ${call.name} has no frontend to ask`);
     const { key, attempt, id } = call;
+    // What an earlier holding of this attempt generated here must not come behind the answer.
+    this.#tokens.flush();
     this.#state.emit({ kind: "askHave", id, frontend, call: key, epoch: this.#state.epoch, attempt });
   }
 
@@ -140,17 +160,26 @@ export class Starts {
       return;
     }
     call.forcedIds = ids;
-    if (call.chat !== undefined) this.#openWhenReady(call, call.chat);
+    this.#openWhenReady(call);
   }
 
-  #openWhenReady(call: HeldCall, chat: ChatCall): void {
-    if (call.forcedIds === undefined) return;
-    call.phase = "opening";
+  #openWhenReady(call: HeldCall): void {
+    const { id, key, opens, forcedIds } = call;
+    if (opens === undefined || forcedIds === undefined) return;
     call.stuck = false;
-    this.#state.emit({ kind: "open", id: call.id, key: call.key, chat, forcedIds: call.forcedIds });
+    const context = this.#contexts.continuedBy(call);
+    if (context && (!context.settled || this.#state.moving.has(context.id))) {
+      this.#waitingForContext.add(call);
+      return;
+    }
+    if (context) this.#contexts.takeOver(context, call);
+    call.phase = "opening";
+    call.opens = undefined;
+    this.#state.emit({ kind: "open", id, key, ...opens, forcedIds, continues: context?.id });
   }
 
-  opened(id: number, promptTokens: number, forcedText: string): void {
+  opened({ id, promptTokens, cachedTokens, forcedText, forcedDeltas, context }: Opened): void {
+    this.#contexts.opened(id);
     const call = this.#state.held.get(id);
     if (call?.phase !== "opening") {
       // Dropped or cancelled meanwhile: the engine must not keep it.
@@ -160,13 +189,18 @@ export class Starts {
     call.phase = "ready";
     call.opened = true;
     call.promptTokens = promptTokens;
+    call.cachedTokens = cachedTokens;
+    this.#contexts.place(call, context);
     const forced = call.forcedIds ?? [];
-    if (forced.length > 0) call.tokens.add(forced.length, forcedText, forced);
+    if (forced.length > 0)
+      call.tokens.add({ count: forced.length, text: forcedText, ids: forced, deltas: forcedDeltas });
     call.completionTokens = forced.length;
   }
 
-  openFailed(call: HeldCall, code: ErrorCode, message: string): void {
-    if (call.phase === "opening") this.#fail(call, code, message);
+  openFailed({ id, code, message, param }: Extract<Happening, { kind: "openFailed" }>): void {
+    this.#contexts.opened(id);
+    const call = this.#state.held.get(id);
+    if (call?.phase === "opening") this.#fail(call, code, message, param);
   }
 
   #fail(call: HeldCall, code: ErrorCode, message: string, param?: string): void {
@@ -178,7 +212,7 @@ export class Starts {
 }
 
 /** @throws AutellixError as `parseChat`, and `model_not_found` when it names a model that this engine does not serve. */
-function toChat(value: unknown, models: readonly string[]): ChatCall {
+function toChat(value: unknown, models: readonly string[]) {
   const chat = parseChat(value);
   if (chat.model !== undefined && !models.includes(chat.model)) {
     throw new AutellixError("model_not_found", "This pool does not serve the model that the call names.", {

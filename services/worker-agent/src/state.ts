@@ -28,9 +28,11 @@ export class AgentState {
   readonly heldByName = new Map<string, HeldCall>();
   /** Ends that their frontend has not confirmed. */
   readonly deliveries = new Map<number, EndDelivery>();
-  /** Calls of the last step that was begun. */
+  /** Calls of the last step that was begun, or of the next one while contexts are moved for it. */
   batch: ReadonlySet<number> = new Set();
   stepping = false;
+  /** Calls, ended ones among them, whose contexts are being moved: no step begins before they are where they shall be. */
+  readonly moving = new Set<number>();
   connected = true;
   /** `running`: begun calls go on; `flushing`: only results are stored; `done`: the process may end. */
   draining: "no" | "running" | "flushing" | "done" = "no";
@@ -75,6 +77,7 @@ export class AgentState {
     if (call.opened) this.emit({ kind: "close", id: call.id });
     call.opened = false;
     call.contextTokens = 0;
+    call.hostTokens = 0;
   }
 
   /** Results whose record is not stored. */

@@ -1,13 +1,30 @@
 /** What one call has generated, kept until its end is delivered: for the result and for gap answers. */
-import type { GapAnswer } from "@autellix/protocol";
+import { type AnswerDelta, type GapAnswer, type MergedAnswer, mergeAnswer, textDelta } from "@autellix/protocol";
 import { GAP_TEXT_LENGTH_MAX } from "./limits.ts";
 
+/** What one step added. */
+export interface TokenPiece {
+  count: number;
+  text: string;
+  ids: readonly number[];
+  /** Set when it is more than text: all of it, in order; `text` is the content among it. */
+  deltas?: readonly AnswerDelta[] | undefined;
+}
+
+interface KeptPiece {
+  /** Tokens before it. */
+  start: number;
+  text: string;
+  deltas: readonly AnswerDelta[] | undefined;
+  /** What it takes of a gap answer, in UTF-16 units. */
+  length: number;
+}
+
 export class TokenLog {
-  /** Tokens before each piece, and the piece's text; a piece is what one step added. */
-  readonly #starts: number[] = [];
-  readonly #texts: string[] = [];
+  readonly #pieces: KeptPiece[] = [];
   readonly #ids: number[] = [];
   #count = 0;
+  #hasDeltas = false;
 
   /** Tokens generated so far. */
   get count(): number {
@@ -19,15 +36,19 @@ export class TokenLog {
     return this.#ids.length === this.#count;
   }
 
-  add(count: number, text: string, ids: readonly number[]): void {
-    this.#starts.push(this.#count);
-    this.#texts.push(text);
+  add({ count, text, ids, deltas }: TokenPiece): void {
+    const length = deltas === undefined ? text.length : JSON.stringify(deltas).length;
+    this.#pieces.push({ start: this.#count, text, deltas, length });
+    this.#hasDeltas ||= deltas !== undefined;
     this.#ids.push(...ids);
     this.#count += count;
   }
 
-  text(): string {
-    return this.#texts.join("");
+  /** The whole answer as one message. */
+  answer(): MergedAnswer {
+    if (this.#hasDeltas) return mergeAnswer(this.#pieces.flatMap(deltasOf));
+    const content = this.#pieces.map(({ text }) => text).join("");
+    return { message: { role: "assistant", content, refusal: null }, logprobs: null };
   }
 
   /**
@@ -39,33 +60,46 @@ export class TokenLog {
     const first = this.#pieceAt(from);
     if (first === undefined) return { state: "unknown" };
     let last = first;
-    let length = this.#texts[first]?.length ?? 0;
-    while (last + 1 < this.#texts.length) {
-      length += this.#texts[last + 1]?.length ?? 0;
+    let length = this.#pieces[first]?.length ?? 0;
+    while (last + 1 < this.#pieces.length) {
+      length += this.#pieces[last + 1]?.length ?? 0;
       if (length > GAP_TEXT_LENGTH_MAX) break;
       last++;
     }
-    const end = this.#starts[last + 1] ?? this.#count;
+    const end = this.#pieces[last + 1]?.start ?? this.#count;
+    const pieces = this.#pieces.slice(first, last + 1);
     return {
       state: "known",
       epoch,
       attempt,
       index: from,
       count: end - from,
-      text: this.#texts.slice(first, last + 1).join(""),
+      text: pieces.map(({ text }) => text).join(""),
       ...(this.hasIds ? { ids: this.#ids.slice(from, end) } : {}),
+      ...(pieces.some(({ deltas }) => deltas !== undefined) ? { deltas: pieces.flatMap(deltasOf) } : {}),
     };
   }
 
   /** The first piece that starts at `from`. */
   #pieceAt(from: number): number | undefined {
     let low = 0;
-    let high = this.#starts.length;
+    let high = this.#pieces.length;
     while (low < high) {
       const middle = (low + high) >> 1;
-      if ((this.#starts[middle] ?? 0) < from) low = middle + 1;
+      if ((this.#pieces[middle]?.start ?? 0) < from) low = middle + 1;
       else high = middle;
     }
-    return this.#starts[low] === from ? low : undefined;
+    return this.#pieces[low]?.start === from ? low : undefined;
   }
+}
+
+/** A piece that is text alone, too, as deltas. */
+export function deltasOf({
+  text,
+  deltas,
+}: {
+  text: string;
+  deltas?: readonly AnswerDelta[] | undefined;
+}): readonly AnswerDelta[] {
+  return deltas ?? (text === "" ? [] : [textDelta(text)]);
 }

@@ -5,6 +5,7 @@
 import { type FrontendMessage, subjects, type TokenItem } from "@autellix/protocol";
 import { TOKENS_GAP_MS_MIN } from "./limits.ts";
 import type { AgentState } from "./state.ts";
+import { deltasOf } from "./token-log.ts";
 
 const TIMER = "tokens";
 
@@ -31,6 +32,11 @@ export class TokenOutbox {
     else if (!this.#state.timers.has(TIMER)) this.#state.timers.set(TIMER, dueMs, () => this.#send());
   }
 
+  /** At once: somebody is about to be asked what has come. */
+  flush(): void {
+    if (this.#pending.size > 0) this.#send();
+  }
+
   #send(): void {
     const { setup, epoch, timers, nowMs } = this.#state;
     timers.clear(TIMER);
@@ -44,10 +50,12 @@ export class TokenOutbox {
 }
 
 /** Appends to the call's item of an earlier step. @returns false when there is none that it continues. */
-function joined(items: TokenItem[], { call, attempt, index, count, text, ids }: TokenItem): boolean {
+function joined(items: TokenItem[], item: TokenItem): boolean {
+  const { call, attempt, index, count, text, ids, deltas } = item;
   const last = items.findLast((item) => item.call === call);
   if (!last || last.attempt !== attempt || last.index + last.count !== index) return false;
   if ((last.ids === undefined) !== (ids === undefined)) return false;
+  if (last.deltas || deltas) last.deltas = [...deltasOf(last), ...deltasOf(item)];
   last.count += count;
   last.text += text;
   if (ids) last.ids?.push(...ids);

@@ -38,12 +38,12 @@ const zero = (options: Partial<SimulatedOptions> = {}) =>
 /** Slow enough that something can happen in the middle of a call. */
 const slow: Preset = { ...presets.zero, cost: { stepMs: 5, prefillTokenMs: 0, contextTokenMs: 0 } };
 
-function contentOf(response: unknown): string | undefined {
+function contentOf(response: unknown): string | null | undefined {
   return (response as ChatCompletion | undefined)?.choices[0].message.content;
 }
 
 /** The text that this call has on an engine of its own. */
-async function undisturbed(body: Uint8Array): Promise<string | undefined> {
+async function undisturbed(body: Uint8Array): Promise<string | null | undefined> {
   const [engine, id] = [fresh("e"), fresh("c")];
   await stage.agent(engine, zero());
   await stage.scheduler.plan(engine, { run: [await stage.call(id, body)] });
@@ -292,6 +292,15 @@ describe("an agent", () => {
     const { failure } = await stage.agent(engine, broken);
     await stage.scheduler.plan(engine, { run: [await stage.call(fresh("c"), chat("x"))] });
     await expect(failure).resolves.toMatchObject({ message: "the engine broke" });
+  });
+
+  it("whose engine hangs says so, too", async () => {
+    const engine = fresh("e");
+    const hanging = zero();
+    hanging.step = () => new Promise(() => {});
+    const { failure } = await stage.agent(engine, hanging, { stepWatchdogMs: 200 });
+    await stage.scheduler.plan(engine, { run: [await stage.call(fresh("c"), chat("x"))] });
+    await expect(failure).resolves.toMatchObject({ message: "the engine has not answered for 200 ms" });
   });
 
   it("that is told to stop says goodbye and hands back what it has not finished", async () => {

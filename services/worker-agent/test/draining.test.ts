@@ -1,9 +1,10 @@
 import { beforeEach, describe, expect, it } from "vitest";
-import { entry, Rig } from "./support/rig.ts";
+import { defaultLimits } from "../src/limits.ts";
+import { entry, info, Rig } from "./support/rig.ts";
 
 let rig: Rig;
 beforeEach(() => {
-  rig = new Rig({ limits: { unsentOutcomesMax: 64, drainMsMax: 1_000 } });
+  rig = new Rig({ limits: { ...defaultLimits, unsentOutcomesMax: 64, drainMsMax: 1_000 } });
 });
 
 const kinds = () =>
@@ -53,6 +54,37 @@ describe("a drained agent", () => {
     rig.pass(1_999);
     expect(kinds()).not.toContain("drained");
     rig.pass(1);
+    expect(kinds()).toContain("drained");
+  });
+});
+
+describe("a drained agent with a host tier", () => {
+  beforeEach(() => {
+    const swapping = { ...info, preemption: "swap" as const, hostBlocks: 100 };
+    rig = new Rig({ info: swapping, limits: { ...defaultLimits, drainMsMax: 1_000 } });
+    rig.plan({ run: [entry("t/a"), entry("t/b")], keep: [entry("t/c")] });
+    rig.ready("t/a", "t/b", "t/c");
+    rig.stepped({ "t/a": {} });
+    rig.stepped({ "t/a": {}, "t/b": { preemptible: false } });
+  });
+
+  it("leaves what it cannot finish for another of its host, and says goodbye when all is written", () => {
+    rig.happen({ kind: "drainAsked" });
+    rig.pass(1_000);
+    expect(rig.of("leave")).toEqual([]);
+    rig.stepped({ "t/a": {}, "t/b": { preemptible: false } });
+    expect(rig.callsOf("leave")).toEqual(["t/a"]);
+    expect(kinds()).not.toContain("exit");
+    rig.happen({ kind: "left", id: rig.idOf("t/a") });
+    expect(kinds()).toContain("exit");
+    expect(rig.of("step")).toEqual([]);
+  });
+
+  it("does not wait for ever", () => {
+    rig.happen({ kind: "drainAsked", withinMs: 0 });
+    rig.stepped({ "t/a": {}, "t/b": {} });
+    expect(rig.of("leave")).toHaveLength(2);
+    rig.pass(2_000);
     expect(kinds()).toContain("drained");
   });
 });

@@ -73,6 +73,46 @@ describe("a report", () => {
     expect(calls[0]).toMatchObject({ serviceMs: 25, contextTokens: 12, promptTokens: 10, completionTokens: 2 });
   });
 
+  it("has the KV blocks in use by what they are for, and who cannot be stopped", () => {
+    rig.plan({ run: [entry("t/a"), entry("t/b")], keep: [entry("t/k")] });
+    rig.ready("t/a", "t/b", "t/k");
+    rig.stepped({ "t/a": { contextTokens: 16 } });
+    rig.stepped({ "t/a": { contextTokens: 17 }, "t/b": { contextTokens: 40, preemptible: false } });
+    rig.plan({ run: ["t/b", "t/k"].map((call) => ({ call, attempt: 1 })), keep: [{ call: "t/a", attempt: 1 }] });
+    rig.stepped({ "t/a": { contextTokens: 18 }, "t/b": { contextTokens: 41, preemptible: false } });
+    const { kv, calls } = rig.report();
+    expect(kv).toEqual({ running: 3, parked: 2, retained: 0, host: 0 });
+    expect(calls.map(({ preemptible }) => preemptible)).toEqual([undefined, false, undefined]);
+  });
+
+  it("has the time for which the engine stood idle because of a plan on its way", () => {
+    rig.plan({ run: [entry("t/a")] });
+    rig.ready("t/a");
+    rig.finish("t/a");
+    rig.pass(3);
+    rig.stored("t/a");
+    rig.pass(4);
+    const seen = rig.report().number;
+    const idleMs = 3 + 4 + 500;
+    expect(rig.report().counters.planIdleMs).toBe(0);
+    rig.plan({ reportSeen: seen, run: [entry("t/b")] });
+    rig.pass(50);
+    rig.ready("t/b");
+    expect(rig.report().counters.planIdleMs).toBe(idleMs + 500);
+  });
+
+  it("counts no such time while there is nothing to run", () => {
+    rig.plan({ run: [entry("t/a")] });
+    rig.ready("t/a");
+    rig.finish("t/a");
+    rig.stored("t/a");
+    rig.plan({ reportSeen: rig.report().number });
+    rig.pass(5_000);
+    rig.plan({ reportSeen: rig.report().number, run: [entry("t/b")] });
+    rig.ready("t/b");
+    expect(rig.report().counters.planIdleMs).toBe(0);
+  });
+
   it("repeats an end until a plan says that it was read", () => {
     rig.plan({ run: [entry("t/a")] });
     rig.ready("t/a");

@@ -1,5 +1,6 @@
 import { decode, encode, type OutcomeBody } from "@autellix/protocol";
 import { beforeEach, describe, expect, it } from "vitest";
+import { defaultLimits } from "../src/limits.ts";
 import { chatBody, entry, INBOX, marker, Rig, terminal } from "./support/rig.ts";
 
 let rig: Rig;
@@ -122,7 +123,7 @@ describe("a call that an agent takes on", () => {
   });
 
   it("waits while too many results are not stored", () => {
-    rig = new Rig({ limits: { unsentOutcomesMax: 1, drainMsMax: 100 } });
+    rig = new Rig({ limits: { ...defaultLimits, unsentOutcomesMax: 1, drainMsMax: 100 } });
     rig.plan({ run: [entry("t/a")], reserve: [entry("t/b")] });
     rig.ready("t/a", "t/b");
     rig.finish("t/a");
@@ -155,6 +156,36 @@ describe("a resumed attempt in front of a frontend (S2)", () => {
       usage: { prompt_tokens: 10, completion_tokens: 3 },
       autellix: { attempts: 2 },
     });
+  });
+
+  it("has more than text of an earlier attempt in its answer, too", () => {
+    rig.plan({ run: [entry("t/a", {}, 2)] });
+    rig.fetched("t/a");
+    rig.happen({ kind: "haveAnswered", id: rig.idOf("t/a"), answer: { state: "live", count: 1, ids: [4] } });
+    const call = { index: 0, id: "x", type: "function", function: { name: "f", arguments: "{" } };
+    rig.happen({
+      kind: "opened",
+      ...{ id: rig.idOf("t/a"), promptTokens: 10, cachedTokens: 0, forcedText: "" },
+      forcedDeltas: [{ delta: { tool_calls: [call] } }],
+      context: { contextTokens: 0, hostTokens: 0 },
+    });
+    const deltas = [{ delta: { tool_calls: [{ index: 0, function: { arguments: "}" } }] } }];
+    rig.stepped({ "t/a": { completionTokens: 2, ids: [5], text: "", deltas, finish: "tool_calls" } });
+    const { response } = decode(rig.one("writeOutcome").body) as OutcomeBody;
+    expect(response).toMatchObject({
+      choices: [{ message: { content: null, tool_calls: [{ ...{ id: "x" }, function: { arguments: "{}" } }] } }],
+    });
+  });
+
+  it("asks behind what an earlier holding of the same attempt has generated here", () => {
+    rig.plan({ run: [entry("t/a"), entry("t/b", {}, 2)] });
+    rig.ready("t/a");
+    rig.stepped({ "t/a": {} }, 1);
+    rig.stepped({ "t/a": {} }, 1);
+    expect(rig.of("send")).toEqual([]);
+    rig.plan({ run: [{ call: "t/a", attempt: 1 }, entry("t/c", {}, 2)] });
+    const kinds = rig.last.map(({ kind }) => kind).filter((kind) => kind === "send" || kind === "askHave");
+    expect(kinds.slice(0, 2)).toEqual(["send", "askHave"]);
   });
 
   it("asks until it is answered, more and more slowly, and gives its slot away meanwhile", () => {

@@ -1,3 +1,4 @@
+import { decode, type OutcomeBody } from "@autellix/protocol";
 import { beforeEach, describe, expect, it } from "vitest";
 import { GAP_TEXT_LENGTH_MAX } from "../src/limits.ts";
 import { TokenLog } from "../src/token-log.ts";
@@ -60,6 +61,41 @@ describe("a step", () => {
     expect(rig.one("sendInbox")).not.toHaveProperty("end");
   });
 
+  it("sends more than text as it came, and stores it as one message", () => {
+    const tool = (fields: Record<string, unknown>) => ({ delta: { tool_calls: [{ index: 0, ...fields }] } });
+    const first = tool({ id: "x", type: "function", function: { name: "f", arguments: "{" } });
+    const second = tool({ function: { arguments: "}" } });
+    rig.plan({ run: [entry("t/a"), entry("t/i", { reply: INBOX })] });
+    rig.ready("t/a", "t/i");
+    rig.stepped({ "t/a": { text: "Look: " } }, 1);
+    const deltas = [{ delta: { reasoning_content: "so" } }, first];
+    rig.stepped({ "t/a": { tokens: 2, text: "", ids: [1, 2], deltas }, "t/i": { text: "", deltas } }, 1);
+    expect(rig.of("send")).toEqual([]);
+    expect(rig.of("sendInbox").map(({ message }) => "choices" in message && message.choices[0]?.delta)).toEqual([
+      { role: "assistant", reasoning_content: "so" },
+      first.delta,
+    ]);
+    const end = { tokens: 1, text: "", ids: [3], deltas: [second], finish: "tool_calls" as const };
+    rig.stepped({ "t/a": end, "t/i": { text: "", deltas: [second] } }, 1);
+    const [{ message } = { message: undefined }] = rig.of("send");
+    expect(message).toMatchObject({
+      items: [{ call: "t/a", index: 1, count: 3, text: "", ids: [1, 2, 3], deltas: [...deltas, second] }],
+    });
+    const { response } = decode(rig.one("writeOutcome").body) as OutcomeBody;
+    expect(response).toMatchObject({
+      choices: [
+        {
+          message: {
+            content: "Look: ",
+            reasoning_content: "so",
+            tool_calls: [{ id: "x", type: "function", function: { name: "f", arguments: "{}" } }],
+          },
+          finish_reason: "tool_calls",
+        },
+      ],
+    });
+  });
+
   it("sends nobody the tokens of a call without a reply subject, or with a forged one", () => {
     rig.plan({ run: [entry("t/a", { reply: undefined }), entry("t/b", { reply: "$KV.autellix_pools.lease.p" })] });
     rig.ready("t/a", "t/b");
@@ -102,9 +138,9 @@ describe("a step", () => {
 
 describe("a gap answer", () => {
   const log = new TokenLog();
-  log.add(2, "ab", [1, 2]);
-  log.add(1, "c", [3]);
-  log.add(1, "", [4]);
+  log.add({ count: 2, text: "ab", ids: [1, 2] });
+  log.add({ count: 1, text: "c", ids: [3] });
+  log.add({ count: 1, text: "", ids: [4] });
 
   it("has what was generated from a token on", () => {
     expect(log.since(2, 5, 1)).toEqual({
@@ -131,11 +167,22 @@ describe("a gap answer", () => {
   it("is bounded: the rest is asked for again", () => {
     const long = new TokenLog();
     const piece = "x".repeat(GAP_TEXT_LENGTH_MAX / 4);
-    for (let i = 0; i < 10; i++) long.add(1, piece, [i]);
+    for (let i = 0; i < 10; i++) long.add({ count: 1, text: piece, ids: [i] });
     const first = long.since(0, 1, 1);
     expect(first).toMatchObject({ count: 4, ids: [0, 1, 2, 3] });
     expect(long.since(4, 1, 1)).toMatchObject({ index: 4, count: 4 });
     expect(long.since(8, 1, 1)).toMatchObject({ index: 8, count: 2 });
+  });
+
+  it("has all pieces as deltas when one of them is more than text", () => {
+    const mixed = new TokenLog();
+    const logprobs = { content: [{ token: "b" }] };
+    mixed.add({ count: 1, text: "a", ids: [1] });
+    mixed.add({ count: 1, text: "b", ids: [2], deltas: [{ delta: { content: "b" }, logprobs }] });
+    mixed.add({ count: 1, text: "", ids: [3] });
+    const ofB = { delta: { content: "b" }, logprobs };
+    expect(mixed.since(0, 1, 1)).toMatchObject({ text: "ab", deltas: [{ delta: { content: "a" } }, ofB] });
+    expect(mixed.since(2, 1, 1)).not.toHaveProperty("deltas");
   });
 
   it("is about the latest attempt that this agent holds", () => {

@@ -4,6 +4,7 @@
  */
 import { connect, type Socket } from "node:net";
 import {
+  type AnswerDelta,
   type Bus,
   type CallAddress,
   type ChatCompletion,
@@ -16,10 +17,12 @@ import {
   ensurePool,
   fetchCall,
   getBody,
+  mergeAnswer,
   openBus,
   parseCallSubject,
   subjects,
   type TerminalStatus,
+  textDelta,
   writeOutcomeRecord,
 } from "@autellix/protocol";
 
@@ -28,9 +31,9 @@ export interface QueuedCall {
   body: { messages: { content: string }[] };
   field(name: string): string;
   /** One chunk to the inbox. */
-  chunk(content: string, more?: object): void;
-  /** Stores the outcome; with `tell`, the end goes to the inbox. */
-  end(status: TerminalStatus, text: string, options?: { tell?: boolean }): Promise<void>;
+  chunk(content: string | AnswerDelta, more?: object): void;
+  /** Stores the outcome, the answer being a text or what these pieces say; with `tell`, the end goes to the inbox. */
+  end(status: TerminalStatus, answer: string | readonly AnswerDelta[], options?: { tell?: boolean }): Promise<void>;
 }
 
 export interface QueuePeer {
@@ -101,16 +104,22 @@ function queuedCall(
 ): QueuedCall {
   const inbox = field("Autellix-Reply");
   const common = { id: `chatcmpl-${address.callId}`, created: 1, model: "m" };
-  const usage = { prompt_tokens: 1, completion_tokens: 2, total_tokens: 3 };
+  const usage = {
+    prompt_tokens: 1,
+    completion_tokens: 2,
+    total_tokens: 3,
+    prompt_tokens_details: { cached_tokens: 1 },
+  };
   return {
     address,
     body,
     field,
     chunk(content, more = {}) {
-      const choices = [{ index: 0, delta: { content }, logprobs: null, finish_reason: null }];
+      const { delta, logprobs = null } = typeof content === "string" ? textDelta(content) : content;
+      const choices = [{ index: 0, delta, logprobs, finish_reason: null }];
       bus.nc.publish(inbox, encode({ ...common, object: "chat.completion.chunk", choices, ...more }, "json"));
     },
-    async end(status, text, { tell = true } = {}) {
+    async end(status, answer, { tell = true } = {}) {
       const autellix = {
         call_id: address.callId,
         program_id: "p",
@@ -119,11 +128,12 @@ function queuedCall(
         waiting_ms: 1,
         service_ms: 2,
       };
-      const message = { role: "assistant" as const, content: text, refusal: null };
+      const merged = mergeAnswer(typeof answer === "string" ? [textDelta(answer)] : answer);
+      const reason = merged.message.tool_calls ? "tool_calls" : "stop";
       const response: ChatCompletion = {
         ...common,
         object: "chat.completion",
-        choices: [{ index: 0, message, logprobs: null, finish_reason: "stop" }],
+        choices: [{ index: 0, ...merged, finish_reason: reason }],
         usage,
         autellix,
       };

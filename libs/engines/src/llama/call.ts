@@ -1,25 +1,12 @@
-/** One call on the llama engine: its ids, its text, and how far its context has been evaluated. */
+/** One call on the llama engine: its ids, its text, and where how much of its context lies. */
 import { randomInt } from "node:crypto";
-import type { ChatCall } from "@autellix/protocol";
+import type { AnswerDelta, ChatCall } from "@autellix/protocol";
 import type { LlamaContextSequence } from "node-llama-cpp";
-import { hash } from "../hash.ts";
+import type { HostFile } from "../host-tier.ts";
 import type { EngineCall } from "../port.ts";
-import type { AnswerText } from "../text.ts";
+import type { Answer, Pushed } from "./answer.ts";
 
-/** llama.cpp takes 2^32 − 1 for "random"; 31 bits keep clear of it. */
 const SEED_MAX = 0x7fffffff;
-/**
- * llama.cpp's own default. OpenAI's API has no such parameter, and without it the long tail of a small model's
- * vocabulary makes every few words nonsense.
- */
-const TOP_K = 40;
-
-export interface Sampling {
-  temperature: number;
-  topK: number;
-  topP: number;
-  seed: number;
-}
 
 /** Tokens that one forward pass evaluates for this call. */
 export interface Pass {
@@ -32,24 +19,37 @@ export interface Pass {
 
 export class LlamaCall implements EngineCall {
   readonly key: string;
-  readonly answer: AnswerText;
+  readonly chat: ChatCall;
+  readonly answer: Answer;
+  readonly forcedText: string;
+  /** What the forced ids were, where it was more than text. */
+  readonly forcedDeltas: readonly AnswerDelta[];
+  /** Of its random numbers. Drawn here where the caller gave none: then a later attempt goes on with others. */
+  readonly seed: number;
   readonly #prompt: readonly number[];
-  readonly #chat: ChatCall;
-  readonly #seed: number;
   sequence: LlamaContextSequence | undefined;
   /** Tokens whose KV is in `sequence`. */
   contextTokens = 0;
+  host: HostFile | undefined;
+  /** Tokens whose KV is in `host`. */
+  hostTokens = 0;
+  /** As many of them are this call's; the rest was another's, and goes when they are read. */
+  hostKeepTokens = 0;
+  cachedTokens = 0;
+  /** Whether `cachedTokens` are in the engine's counters. */
+  counted = false;
+  /** It has ended; only its context is still wanted. */
+  retained = false;
   closed = false;
 
-  readonly forcedText: string;
-
-  constructor(key: string, chat: ChatCall, prompt: readonly number[], answer: AnswerText, forcedText: string) {
+  constructor(key: string, chat: ChatCall, prompt: readonly number[], answer: Answer, forced: Required<Pushed>) {
     this.key = key;
-    this.forcedText = forcedText;
-    this.#chat = chat;
+    this.chat = chat;
     this.#prompt = prompt;
     this.answer = answer;
-    this.#seed = chat.seed ?? randomInt(SEED_MAX);
+    this.forcedText = forced.text;
+    this.forcedDeltas = forced.deltas;
+    this.seed = chat.seed ?? randomInt(SEED_MAX);
   }
 
   get promptTokens(): number {
@@ -64,30 +64,38 @@ export class LlamaCall implements EngineCall {
     return this.answer.ids;
   }
 
+  /** Always: its whole state is its ids, and each token's randomness has a seed of its own. */
+  get preemptible(): boolean {
+    return true;
+  }
+
+  /** Ids of prompt and answer. */
+  get allIds(): readonly number[] {
+    return [...this.#prompt, ...this.ids];
+  }
+
+  /** How many tokens of such a context this call can go on from; it must evaluate one itself to have a next token. */
+  commonTokens(contextIds: readonly number[]): number {
+    const ids = this.allIds;
+    const most = Math.min(contextIds.length, ids.length - 1);
+    let common = 0;
+    while (common < most && ids[common] === contextIds[common]) common++;
+    return common;
+  }
+
   /**
-   * What comes next. Slices lie on a grid that depends on the call alone: the prompt from 0 on, then the generated ids
+   * What comes next. Slices end on a grid that depends on the call alone: the prompt from 0 on, then the generated ids
    * from the prompt's end on. So a recomputed prompt has the same numbers, bit for bit.
    */
   nextPass(sliceTokens: number): Pass {
     const { contextTokens, promptTokens } = this;
     const end = promptTokens + this.ids.length;
-    const inPrompt = contextTokens < promptTokens;
-    if (!inPrompt && contextTokens === end - 1) return { ids: this.ids.slice(-1), prefill: false, samples: true };
-    if (inPrompt) {
-      const to = Math.min(promptTokens, contextTokens + sliceTokens);
-      return { ids: this.#prompt.slice(contextTokens, to), prefill: true, samples: to === end };
+    if (contextTokens === end - 1 && contextTokens >= promptTokens) {
+      return { ids: this.ids.slice(-1), prefill: false, samples: true };
     }
-    const from = contextTokens - promptTokens;
-    const ids = this.ids.slice(from, from + sliceTokens);
+    const [part, offset] = contextTokens < promptTokens ? [this.#prompt, 0] : [this.ids, promptTokens];
+    const from = contextTokens - offset;
+    const ids = part.slice(from, (Math.floor(from / sliceTokens) + 1) * sliceTokens);
     return { ids, prefill: true, samples: contextTokens + ids.length === end };
-  }
-
-  /**
-   * Sampling of the next token. Each has a seed of its own made of the call's seed and the token's index: random state
-   * inside the library would not survive a move to another context.
-   */
-  sampling(): Sampling {
-    const { temperature, topP } = this.#chat;
-    return { temperature, topP, topK: TOP_K, seed: hash(this.#seed, this.ids.length) & SEED_MAX };
   }
 }

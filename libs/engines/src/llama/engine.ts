@@ -6,13 +6,14 @@
  */
 
 import { AutellixError, type EngineInfo } from "@autellix/protocol";
-import type { BatchingOptions, ControlledEvaluateInputItem, LlamaContext, LlamaModel, Token } from "node-llama-cpp";
+import type { BatchingOptions } from "node-llama-cpp";
 import { checkedBatch } from "../checked-batch.ts";
-import type { Engine, EngineCall, EngineCounters, OpenCall, StepCall, StepResult } from "../port.ts";
-import { AnswerText } from "../text.ts";
+import type { Engine, EngineCall, EngineCounters, OpenCall, StepCall, StepResult, Swap } from "../port.ts";
 import { LlamaCall, type Pass } from "./call.ts";
+import type { Contexts } from "./contexts.ts";
 import { messageOf } from "./library.ts";
-import { type PromptRenderer, tooLong } from "./prompt.ts";
+import type { CallMaker } from "./make-call.ts";
+import { evaluate } from "./sampling.ts";
 
 type Strategy = Exclude<NonNullable<BatchingOptions["itemPrioritizationStrategy"]>, string>;
 
@@ -32,10 +33,11 @@ export class BatchCounter {
 
 export interface LlamaEngineParts {
   info: EngineInfo;
-  model: LlamaModel;
-  context: LlamaContext;
-  prompts: PromptRenderer;
+  calls: CallMaker;
+  contexts: Contexts;
   sliceTokens: number;
+  /** Bytes that `info.hostBlocks` counts for each block; undefined without a host tier. */
+  hostBlockBytes: number | undefined;
   batches: BatchCounter;
   dispose: () => Promise<void>;
 }
@@ -44,83 +46,109 @@ export class LlamaEngine implements Engine {
   readonly info: EngineInfo;
   /** Prompt tokens per step, fixed since the start. */
   readonly sliceTokens: number;
+  readonly hostBlockBytes: number | undefined;
   readonly #parts: LlamaEngineParts;
   readonly #calls = new Set<LlamaCall>();
-  readonly #counts = { steps: 0, stepCalls: 0, busyMs: 0, tokens: 0, prefilledTokens: 0 };
-  /** The running step; never rejects. */
-  #running: Promise<void> | undefined;
-  /** Contexts on their way back to the pool. */
-  readonly #releases = new Set<Promise<void>>();
+  readonly #counts = { steps: 0, stepCalls: 0, busyMs: 0, tokens: 0, prefilledTokens: 0, cachedTokens: 0 };
+  #stepping = false;
+  /** The last of those that wait for the contexts; never rejects. */
+  #last: Promise<unknown> = Promise.resolve();
   #shutdown: Promise<void> | undefined;
 
   constructor(parts: LlamaEngineParts) {
     this.#parts = parts;
     this.info = parts.info;
     this.sliceTokens = parts.sliceTokens;
+    this.hostBlockBytes = parts.hostBlockBytes;
   }
 
   async open(open: OpenCall): Promise<EngineCall> {
     if (this.#shutdown !== undefined) throw new AutellixError("engine_error", "The engine is shut down.");
-    const { contextTokensMax } = this.info;
-    const { messages, completionTokensMax, stop } = open.chat;
-    const prompt = this.#parts.prompts.ids({ messages, tokensMax: contextTokensMax });
-    if (prompt.length + (completionTokensMax ?? 1) > contextTokensMax)
-      throw tooLong(prompt.length, contextTokensMax, completionTokensMax);
-    const { model } = this.#parts;
-    const answer = new AnswerText({
-      decode: (ids) => model.detokenize(ids as Token[]),
-      isEnd: (id) => model.isEogToken(id as Token),
-      stop,
-      tokensMax: completionTokensMax ?? contextTokensMax - prompt.length,
-    });
-    const vocabulary = model.fileInfo.metadata.tokenizer.ggml.tokens.length;
-    // An id outside the vocabulary would fail the whole batch, not only this call.
-    const forcedText = answer.replay(open.forcedIds, (id) => id < vocabulary);
-    const call = new LlamaCall(open.key, open.chat, prompt, answer, forcedText);
+    const ended = open.continues === undefined ? undefined : this.#own(open.continues);
+    const call = await this.#parts.calls.make(open);
     this.#calls.add(call);
+    const { contexts } = this.#parts;
+    if (ended !== undefined && !ended.closed) {
+      ended.closed = true;
+      await this.#alone(() => contexts.goOn(call, ended));
+      this.#calls.delete(ended);
+    }
+    if (call.contextTokens + call.hostTokens === 0) await contexts.takeOver(call);
     return call;
   }
 
   async step(batch: readonly EngineCall[]): Promise<StepResult> {
+    if (this.#stepping) throw new Error("a step is running");
     const calls = this.#checked(batch);
-    let ended = () => {};
-    this.#running = new Promise((resolve) => {
-      ended = resolve;
-    });
+    this.#stepping = true;
     try {
-      await Promise.all(this.#releases);
-      const startMs = performance.now();
-      const results = await this.#advance(calls);
-      const durationMs = performance.now() - startMs;
-      this.#counts.steps++;
-      this.#counts.stepCalls += calls.length;
-      this.#counts.busyMs += durationMs;
-      return { durationMs, calls: results };
+      return await this.#alone(async () => {
+        // A transfer that was on its way may have taken the context away meanwhile.
+        for (const call of calls) checkSteppable(call);
+        const startMs = performance.now();
+        const results = await this.#advance(calls);
+        const durationMs = performance.now() - startMs;
+        this.#counts.steps++;
+        this.#counts.stepCalls += calls.length;
+        this.#counts.busyMs += durationMs;
+        return { durationMs, calls: results };
+      });
     } finally {
-      this.#running = undefined;
-      ended();
+      this.#stepping = false;
     }
+  }
+
+  /** Nothing to do: only a step advances a call. */
+  async park(call: EngineCall): Promise<void> {
+    this.#own(call);
+  }
+
+  async swapOut(call: EngineCall): Promise<Swap | undefined> {
+    const own = this.#own(call);
+    return this.#alone(() => this.#parts.contexts.swapOut(own));
+  }
+
+  async swapIn(call: EngineCall): Promise<Swap | undefined> {
+    const own = this.#own(call);
+    return this.#alone(() => this.#parts.contexts.swapIn(own));
   }
 
   async evict(call: EngineCall): Promise<void> {
     const own = this.#own(call);
-    await this.#idle();
-    await this.#release(own);
+    await this.#alone(() => this.#parts.contexts.drop(own));
+  }
+
+  async retain(call: EngineCall): Promise<boolean> {
+    const own = this.#own(call);
+    own.retained = true;
+    await this.#alone(async () => {});
+    if (!own.closed && own.contextTokens + own.hostTokens > 0) return true;
+    await this.close(own);
+    return false;
+  }
+
+  async leave(call: EngineCall): Promise<Swap | undefined> {
+    const own = this.#own(call);
+    const swap = own.closed ? undefined : await this.#alone(() => this.#parts.contexts.leave(own));
+    await this.close(own);
+    return swap;
   }
 
   async close(call: EngineCall): Promise<void> {
     const own = this.#own(call);
     own.closed = true;
-    await this.#idle();
-    await this.#release(own);
+    await this.#alone(() => this.#parts.contexts.release(own));
     this.#calls.delete(own);
   }
 
   counters(): EngineCounters {
     const resident = [...this.#calls].filter((call) => call.sequence !== undefined);
+    const { contexts, batches } = this.#parts;
     return {
       ...this.#counts,
-      batchMax: this.#parts.batches.sequencesMax,
+      ...contexts.swaps,
+      batchMax: batches.sequencesMax,
+      hostBytes: contexts.hostBytes,
       residentCalls: resident.length,
       contextTokens: resident.reduce((sum, call) => sum + call.contextTokens, 0),
     };
@@ -128,18 +156,18 @@ export class LlamaEngine implements Engine {
 
   async shutdown(): Promise<void> {
     this.#shutdown ??= (async () => {
-      await this.#idle();
       await Promise.all([...this.#calls].map((call) => this.close(call)));
-      await Promise.all(this.#releases);
+      await this.#alone(() => this.#parts.contexts.close());
       await this.#parts.dispose();
     })();
     await this.#shutdown;
   }
 
   #checked(batch: readonly EngineCall[]): LlamaCall[] {
-    if (this.#running !== undefined) throw new Error("a step is running");
     if (this.#shutdown !== undefined) throw new Error("the engine is shut down");
-    return checkedBatch(batch, this.info.batchCallsMax, (call) => this.#own(call));
+    const calls = checkedBatch(batch, this.info.batchCallsMax, (call) => this.#own(call));
+    for (const call of calls) checkSteppable(call);
+    return calls;
   }
 
   #own(call: EngineCall): LlamaCall {
@@ -147,9 +175,12 @@ export class LlamaEngine implements Engine {
     throw new Error(`call ${call.key} is of another engine`);
   }
 
-  /** A context is never taken away under a running step; a step is short. */
-  async #idle(): Promise<void> {
-    while (this.#running !== undefined) await this.#running;
+  /** Steps and transfers take turns: a context is never touched by two of them. */
+  #alone<T>(act: () => Promise<T>): Promise<T> {
+    const turn = this.#last.then(act);
+    // Whoever asked gets the error; those behind it only wait.
+    this.#last = turn.catch(() => {});
+    return turn;
   }
 
   async #advance(calls: readonly LlamaCall[]): Promise<StepCall[]> {
@@ -176,52 +207,28 @@ export class LlamaEngine implements Engine {
 
   async #pass(call: LlamaCall, pass: Pass): Promise<StepCall> {
     const result = { call, prefilledTokens: pass.prefill ? pass.ids.length : 0, tokens: 0, ids: [], text: "" };
+    const { contexts, calls } = this.#parts;
     try {
-      call.sequence ??= this.#parts.context.getSequence();
-      const id = await this.#evaluate(call, pass);
+      const sampled = await evaluate(contexts.acquire(call), call, pass, calls.vocabulary);
       call.contextTokens += pass.ids.length;
       this.#counts.prefilledTokens += result.prefilledTokens;
-      if (id === undefined) return result;
+      if (!call.counted) this.#counts.cachedTokens += call.cachedTokens;
+      call.counted = true;
+      if (sampled === undefined) return result;
+      const { text, deltas } = call.answer.push(sampled.id, sampled.logprob);
       this.#counts.tokens++;
-      return { ...result, tokens: 1, ids: [id], text: call.answer.push(id) };
+      return { ...result, tokens: 1, ids: [sampled.id], text, ...(deltas === undefined ? {} : { deltas }) };
     } catch (cause) {
-      await this.#release(call);
+      await contexts.drop(call);
       const error = new AutellixError("engine_error", `llama.cpp could not go on with this call: ${messageOf(cause)}`, {
         cause,
       });
       return { ...result, prefilledTokens: 0, error };
     }
   }
+}
 
-  /** @returns the new token of a pass that samples. */
-  async #evaluate(call: LlamaCall, pass: Pass): Promise<number | undefined> {
-    const ids = pass.ids as Token[];
-    const sequence = call.sequence;
-    if (sequence === undefined) throw new Error("the call has no context");
-    if (!pass.samples) {
-      await sequence.evaluateWithoutGeneratingNewTokens(ids);
-      return undefined;
-    }
-    const last = ids.at(-1);
-    if (last === undefined) throw new Error("nothing to evaluate");
-    const sampled: ControlledEvaluateInputItem = [last, { generateNext: { token: true, options: call.sampling() } }];
-    const output = await sequence.controlledEvaluate([...ids.slice(0, -1), sampled]);
-    const token = output.at(-1)?.next.token;
-    if (token === undefined || token === null) throw new Error("no token was sampled");
-    return token;
-  }
-
-  async #release(call: LlamaCall): Promise<void> {
-    const { sequence } = call;
-    call.sequence = undefined;
-    call.contextTokens = 0;
-    if (sequence === undefined) return;
-    const release = sequence.dispose();
-    this.#releases.add(release);
-    try {
-      await release;
-    } finally {
-      this.#releases.delete(release);
-    }
-  }
+function checkSteppable(call: LlamaCall): void {
+  if (call.retained) throw new Error(`call ${call.key} has ended`);
+  if (call.host !== undefined) throw new Error(`the context of call ${call.key} lies in the host tier`);
 }

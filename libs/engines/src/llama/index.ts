@@ -1,10 +1,12 @@
 /** llama.cpp in this process, by node-llama-cpp. Loads native code: import it only where a llama engine is opened. */
 import { AutellixError } from "@autellix/protocol";
 import type { LlamaContext, LlamaModel, Token } from "node-llama-cpp";
+import { Contexts } from "./contexts.ts";
 import { BatchCounter, LlamaEngine } from "./engine.ts";
 import { type Log, loadModel, logsArrived, messageOf, useLlama } from "./library.ts";
-import { PromptRenderer } from "./prompt.ts";
+import { CallMaker } from "./make-call.ts";
 import { CPU_SLICE_TOKENS_MAX, GPU_SLICE_TOKENS_MAX, measureSlice } from "./slice.ts";
+import { fingerprintOf, openTier, type Tier } from "./tier.ts";
 
 export type { LlamaEngine } from "./engine.ts";
 export type { Log, LogLevel } from "./library.ts";
@@ -29,7 +31,13 @@ export interface LlamaOptions {
    * 32. Elsewhere engines must have the same size to give the same text.
    */
   sliceTokens?: number;
-  /** Lines of llama.cpp. They hold no prompt. */
+  /**
+   * Where the host tier is: a file system in memory. Default `/dev/shm`; where there is none, there is no tier either.
+   */
+  hostKvDir?: string;
+  /** Default: 1 GiB, or half of what that file system has free. 0: no host tier. */
+  hostKvBytesMax?: number;
+  /** Lines of llama.cpp and warnings of the host tier. They hold no prompt. */
   log?: Log;
 }
 
@@ -70,6 +78,7 @@ export async function openLlamaEngine(options: LlamaOptions): Promise<LlamaEngin
     options.log?.(level, message);
   });
   let model: LlamaModel | undefined;
+  let tier: Tier | undefined;
   try {
     model = await loadModel(use, options.modelFile, errors);
     const contextTokensMax = blocksOf(Math.min(limits.contextTokensMax, model.trainContextSize)) * BLOCK_TOKENS;
@@ -79,24 +88,27 @@ export async function openLlamaEngine(options: LlamaOptions): Promise<LlamaEngin
     const batches = new BatchCounter();
     const context = await makeContext(model, batches, sized);
     const sliceTokens = options.sliceTokens ?? (await measure(context, sized));
+    tier = await openTier(context, BLOCK_TOKENS, options);
     batches.reset();
     const loaded = model;
     return new LlamaEngine({
       info: {
         kind: "llama",
         models: options.models,
-        preemption: "recompute",
+        preemption: tier === undefined ? "recompute" : "swap",
         batchCallsMax: limits.batchCallsMax,
         residentCallsMax: limits.residentCallsMax,
         heldCallsMax: limits.heldCallsMax,
         kvBlocks: limits.residentCallsMax * blocksOf(contextTokensMax),
         blockTokens: BLOCK_TOKENS,
         contextTokensMax,
+        hostBlocks: tier?.blocks ?? 0,
+        retains: true,
       },
-      model,
-      context,
-      prompts: new PromptRenderer(model),
+      calls: new CallMaker(model, contextTokensMax),
+      contexts: new Contexts(context, tier, await fingerprintOf(options.modelFile, context)),
       sliceTokens,
+      hostBlockBytes: tier?.blockBytes,
       batches,
       dispose: async () => {
         await context.dispose();
@@ -105,6 +117,7 @@ export async function openLlamaEngine(options: LlamaOptions): Promise<LlamaEngin
       },
     });
   } catch (error) {
+    await tier?.files.close();
     await model?.dispose();
     await use.release();
     throw error;

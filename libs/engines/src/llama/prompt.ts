@@ -1,27 +1,33 @@
 /** Messages → token ids, in the format that the model was trained on. */
-import { AutellixError, type ChatMessage } from "@autellix/protocol";
+import { AutellixError, type ChatMessage, type ToolDefinition } from "@autellix/protocol";
 import {
-  type ChatHistoryItem,
+  type ChatModelFunctions,
   type ChatWrapper,
   type LlamaModel,
   LlamaText,
   resolveChatWrapper,
   SpecialToken,
+  type Token,
 } from "node-llama-cpp";
+import { historyOf } from "./history.ts";
 import { messageOf } from "./library.ts";
+import { type CallSyntax, callSyntax } from "./tools.ts";
 
 /** No vocabulary packs more characters into each token of a long text; a longer prompt is not even tokenized. */
 const CHARACTERS_PER_TOKEN_MAX = 64;
 
 export interface PromptOptions {
   messages: readonly ChatMessage[];
+  /** Those that the answer may call. */
+  tools: readonly ToolDefinition[];
   tokensMax: number;
 }
 
 export class PromptRenderer {
   readonly #model: LlamaModel;
   /** In the order in which they are tried: some templates refuse two messages of one role in a row. */
-  readonly #wrappers: ChatWrapper[];
+  readonly #wrappers: readonly [ChatWrapper, ChatWrapper];
+  #callSyntax: CallSyntax | undefined;
 
   /**
    * The library takes its own wrapper where it proves equal to the model's template, else the template itself. The
@@ -30,12 +36,23 @@ export class PromptRenderer {
    */
   constructor(model: LlamaModel) {
     this.#model = model;
-    this.#wrappers = [false, true].map((joinAdjacentMessagesOfTheSameType) =>
+    const wrapper = (joinAdjacentMessagesOfTheSameType: boolean) =>
       resolveChatWrapper(model, {
         warningLogs: false,
         customWrapperSettings: { jinjaTemplate: { reasoning: null, joinAdjacentMessagesOfTheSameType } },
-      }),
-    );
+      });
+    this.#wrappers = [wrapper(false), wrapper(true)];
+  }
+
+  /** How the model writes tool calls. @throws AutellixError `unsupported_parameter` when that cannot be said as text. */
+  get callSyntax(): CallSyntax {
+    this.#callSyntax ??= callSyntax(this.#wrappers[0], this.#endTexts());
+    return this.#callSyntax;
+  }
+
+  #endTexts(): string[] {
+    const { tokens } = this.#model.fileInfo.metadata.tokenizer.ggml;
+    return tokens.filter((text, id) => text !== "" && this.#model.isEogToken(id as Token));
   }
 
   /**
@@ -44,25 +61,26 @@ export class PromptRenderer {
    */
   ids(options: PromptOptions): number[] {
     const { messages, tokensMax } = options;
-    const characters = messages.reduce((sum, message) => sum + message.content.length, 0);
+    const characters = messages.reduce((sum, message) => sum + charactersOf(message), 0);
     if (messages.length > tokensMax || characters > tokensMax * CHARACTERS_PER_TOKEN_MAX) {
       throw tooLong(`far more than ${tokensMax}`, tokensMax);
     }
-    const ids: number[] = this.#render(messages).tokenize(this.#model.tokenizer);
+    const ids: number[] = this.#render(options).tokenize(this.#model.tokenizer);
     const { bos, shouldPrependBosToken } = this.#model.tokens;
     if (shouldPrependBosToken && bos !== null && ids[0] !== bos) ids.unshift(bos);
     return ids;
   }
 
-  #render(messages: readonly ChatMessage[]): LlamaText {
-    const chatHistory: ChatHistoryItem[] = messages.map(({ role, content }) =>
-      role === "assistant" ? { type: "model", response: [content] } : { type: role, text: content },
-    );
-    chatHistory.push({ type: "model", response: [] });
+  #render({ messages, tools }: PromptOptions): LlamaText {
     const refusals: string[] = [];
     for (const wrapper of this.#wrappers) {
+      // Anew for each: wrappers may change what they are given.
+      const chatHistory = historyOf(messages, () => this.callSyntax);
+      const functions =
+        tools.length === 0 ? {} : { availableFunctions: functionsOf(tools), documentFunctionParams: true };
       try {
-        return this.#withoutNeedlessBos(wrapper, wrapper.generateContextState({ chatHistory }).contextText);
+        const { contextText } = wrapper.generateContextState({ chatHistory, ...functions });
+        return this.#withoutNeedlessBos(wrapper, contextText);
       } catch (error) {
         refusals.push(messageOf(error));
       }
@@ -85,6 +103,35 @@ export class PromptRenderer {
       first.value === "BOS";
     return needless ? new LlamaText(rest) : text;
   }
+}
+
+function functionsOf(tools: readonly ToolDefinition[]): ChatModelFunctions {
+  // The library's type is the part of JSON schema that it makes grammars of; here they are only shown to the model.
+  return Object.fromEntries(
+    tools.map(({ name, description, parameters }) => [
+      name,
+      {
+        ...(description === undefined ? {} : { description }),
+        ...(parameters === undefined ? {} : { params: shownSchema(parameters) }),
+      },
+    ]),
+  ) as ChatModelFunctions;
+}
+
+/** Some formats show tools as TypeScript types, in which the library knows `oneOf` alone. */
+function shownSchema(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(shownSchema);
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([key, inner]) => [
+      key === "anyOf" && Array.isArray(inner) ? "oneOf" : key,
+      shownSchema(inner),
+    ]),
+  );
+}
+
+function charactersOf({ content, toolCalls = [] }: ChatMessage): number {
+  return toolCalls.reduce((sum, call) => sum + call.function.arguments.length, content.length);
 }
 
 export function tooLong(promptTokens: number | string, contextTokensMax: number, completionTokens = 1): AutellixError {

@@ -9,25 +9,11 @@ export interface CostModel {
   contextTokenMs: number;
   /** Computing one generated token, where that is not hidden behind the weights. Default 0. */
   decodeTokenMs?: number;
-}
-
-/** What a live engine needs to know. */
-export interface Preset {
-  cost: CostModel;
-  batchCallsMax: number;
-  residentCallsMax: number;
-  /** Of the live engine, which refuses longer calls; the simulator runs any context. */
-  contextTokensMax: number;
-  kvTokens: number;
-  /** Prompt tokens per step of the live engine; a simulated system brings its own. */
-  sliceTokens: number;
-}
-
-/** The cost model with the host's part, which the live engine has for real. */
-export interface EngineCost extends CostModel {
-  decodeTokenMs: number;
-  /** Host time of one scheduling pass, in which the engine waits: what multi-step scheduling amortises. */
-  planMs: number;
+  /**
+   * Attention of one prompt token to one token before it, where it is not hidden behind the rest (a CPU, long
+   * prompts). Default 0.
+   */
+  attendedTokenMs?: number;
 }
 
 /** Moving KV between engine and host memory. */
@@ -42,14 +28,33 @@ export interface SwapCost {
   copyMs: number;
 }
 
-/** All that the simulator knows of an engine. */
-export interface EnginePreset extends Preset {
-  cost: EngineCost;
+/** What a live engine needs to know. */
+export interface Preset {
+  cost: CostModel;
+  batchCallsMax: number;
+  residentCallsMax: number;
+  /** Of the live engine, which refuses longer calls; the simulator runs any context. */
+  contextTokensMax: number;
+  kvTokens: number;
+  /** Prompt tokens per step of the live engine; a simulated system brings its own. */
+  sliceTokens: number;
   /** KV of one token of context. */
   kvTokenBytes: number;
   /** Tokens of context that host memory holds. */
   hostKvTokens: number;
   swap: SwapCost;
+}
+
+/** The cost model with the host's part, which the live engine has for real. */
+export interface EngineCost extends CostModel {
+  decodeTokenMs: number;
+  /** Host time of one scheduling pass, in which the engine waits: what multi-step scheduling amortises. */
+  planMs: number;
+}
+
+/** All that the simulator knows of an engine. */
+export interface EnginePreset extends Preset {
+  cost: EngineCost;
 }
 
 /**
@@ -197,16 +202,24 @@ export interface StepLoad {
   decodeTokens: number;
   /** Sum of their contexts. */
   contextTokens: number;
+  /** Sum over the prompt tokens of the tokens that each attends to. Default 0. */
+  attendedTokens?: number;
 }
 
-/** @returns ms. The attention of a prompt to itself is part of `prefillTokenMs`, as for prompts of ordinary length. */
+/** @returns ms. */
 export function stepCost(cost: CostModel, load: StepLoad): number {
   return (
     cost.stepMs +
     load.prefillTokens * cost.prefillTokenMs +
     load.contextTokens * cost.contextTokenMs +
-    load.decodeTokens * (cost.decodeTokenMs ?? 0)
+    load.decodeTokens * (cost.decodeTokenMs ?? 0) +
+    (load.attendedTokens ?? 0) * (cost.attendedTokenMs ?? 0)
   );
+}
+
+/** @returns `StepLoad.attendedTokens` of a slice that is computed behind this context. */
+export function attendedBy(sliceTokens: number, contextTokens: number): number {
+  return sliceTokens * (contextTokens + sliceTokens / 2);
 }
 
 /**

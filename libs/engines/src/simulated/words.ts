@@ -23,6 +23,19 @@ export function decodeWords(ids: readonly number[]): string {
   return ids.map((id) => WORDS[id - WORD_ID_FIRST] ?? "").join(" ");
 }
 
+const WORD_IDS = new Map(WORDS.map((word, index) => [word, WORD_ID_FIRST + index]));
+
+/** @returns undefined when this is no text of `decodeWords`. */
+export function idsOfWords(text: string): number[] | undefined {
+  const ids: number[] = [];
+  for (const word of text.split(" ")) {
+    const id = WORD_IDS.get(word);
+    if (id === undefined) return undefined;
+    ids.push(id);
+  }
+  return ids;
+}
+
 /** What is drawn for a call: the same call gives the same answer, on any engine and after any move. */
 export interface Draw {
   seed: number;

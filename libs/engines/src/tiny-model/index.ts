@@ -8,6 +8,8 @@ import { encodeGguf, type GgufValue } from "./gguf.ts";
 import { BOS_ID, CHAT_TEMPLATE, EOS_ID, VOCABULARY_TOKENS, vocabulary } from "./vocabulary.ts";
 import { SHAPE, weights } from "./weights.ts";
 
+export { byteOf, isPiece, VOCABULARY_TOKENS, vocabulary } from "./vocabulary.ts";
+
 const FILE_TYPE_Q5_1 = 9;
 
 /** The file's bytes; the same for the same seed on every platform. */

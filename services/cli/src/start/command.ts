@@ -10,6 +10,9 @@ import { frontendPorts, HOST, serviceSpecs } from "./services.ts";
 import { listenForStop, Stopped } from "./stop-request.ts";
 import { Supervisor } from "./supervisor.ts";
 
+const MODELS_MS_MAX = 2_000;
+const MODEL_UNKNOWN = "MODEL";
+
 export interface CommandContext {
   env: Env;
   /** What relative paths on the command line are relative to. */
@@ -74,7 +77,7 @@ async function run(
     const specs = serviceSpecs(options, pools, natsUrl, servicesDir);
     console.line(`starting ${specs.length} processes: ${specs.map(({ name }) => name).join(", ")}`);
     await supervisor.startServices(specs, frontendPorts(options));
-    sayReady(options, pools[0]?.modelNames[0] ?? "", console);
+    sayReady(options, pools[0]?.modelNames[0] ?? (await servedModel(options)), console);
     await aborted(signal);
   } finally {
     await supervisor.stop();
@@ -102,8 +105,7 @@ async function obtainParts(options: StartOptions, context: CommandContext, conso
     });
     return path;
   };
-  const models = () =>
-    resolveModels(options.models, options.engine, { env, dataDir: options.dataDir, console, signal: both });
+  const models = () => resolveModels(options.models, options, { env, dataDir: options.dataDir, console, signal: both });
   const working = [nats(), models()] as const;
   try {
     const [natsBin, pools] = await Promise.all(working);
@@ -114,6 +116,18 @@ async function obtainParts(options: StartOptions, context: CommandContext, conso
     await Promise.allSettled(working);
     signal.throwIfAborted();
     throw error;
+  }
+}
+
+/** What a server calls its model is known to the frontend that offers it. @returns a stand-in when it does not say. */
+async function servedModel({ port }: StartOptions): Promise<string> {
+  try {
+    const answer = await fetch(`http://${HOST}:${port}/v1/models`, { signal: AbortSignal.timeout(MODELS_MS_MAX) });
+    const { data } = (await answer.json()) as { data?: { id?: string }[] };
+    return data?.[0]?.id ?? MODEL_UNKNOWN;
+  } catch {
+    // With a file of keys it is not told to everybody; the line that it is for is only an example.
+    return MODEL_UNKNOWN;
   }
 }
 

@@ -12,6 +12,8 @@ import type { EngineKind, ModelSpec } from "./options.ts";
 const TINY_SEED = 1;
 const TINY_NAME = "tiny";
 const SIMULATED_NAME = "simulated";
+/** Pool of a server whose model nobody has named. */
+const SERVED_POOL = "served";
 /** A download from the hub that stands still for this long is given up. */
 const HUB_STALL_MS_MAX = 30_000;
 /** A pool may have 64; engine ids are `<pool>-<number>` and may have no more either. */
@@ -21,9 +23,9 @@ const GGUF_MAGIC = "GGUF";
 export interface PoolSpec {
   /** `[A-Za-z0-9_-]{1,60}`. */
   pool: string;
-  /** What clients may write as `model`, the main one first. */
+  /** What clients may write as `model`, the main one first. None: what the server says. */
   modelNames: string[];
-  /** Not for the simulated engine. */
+  /** For llama.cpp only. */
   modelFile: string | undefined;
 }
 
@@ -37,12 +39,13 @@ export interface ModelContext {
 /** @throws ReadableError when a model cannot be had or read; UsageError when two would share a pool. */
 export async function resolveModels(
   specs: readonly ModelSpec[],
-  engine: EngineKind,
+  { engine, aliases }: { engine: EngineKind; aliases: readonly string[] },
   context: ModelContext,
 ): Promise<PoolSpec[]> {
   const pools: PoolSpec[] = [];
   for (const spec of specs) {
-    const pool = engine === "simulated" ? simulatedPool(spec) : await llamaPool(spec, context);
+    const named = engine === "llama" ? await llamaPool(spec, context) : modelessPool(spec, engine);
+    const pool = { ...named, modelNames: [...new Set([...named.modelNames, ...aliases])] };
     if (pools.some((other) => other.pool === pool.pool))
       throw new UsageError(`two models would be served by the pool ${pool.pool}; leave one out or rename its file`);
     pools.push(pool);
@@ -50,10 +53,15 @@ export async function resolveModels(
   return pools;
 }
 
-function simulatedPool(spec: ModelSpec): PoolSpec {
+/** Of an engine that needs no file of ours. */
+function modelessPool(spec: ModelSpec, engine: EngineKind): PoolSpec {
   switch (spec.kind) {
+    case "served":
+      return poolOf(spec.name, undefined);
     case "default":
-      return poolOf(SIMULATED_NAME, undefined);
+      return engine === "http"
+        ? { pool: SERVED_POOL, modelNames: [], modelFile: undefined }
+        : poolOf(SIMULATED_NAME, undefined);
     case "tiny":
       return poolOf(TINY_NAME, undefined);
     case "hub":
@@ -65,6 +73,8 @@ function simulatedPool(spec: ModelSpec): PoolSpec {
 
 async function llamaPool(spec: ModelSpec, context: ModelContext): Promise<PoolSpec> {
   switch (spec.kind) {
+    case "served":
+      throw new Error(`llama.cpp cannot run ${spec.name}, which is on a server`);
     case "default":
       return defaultPool(context);
     case "tiny":

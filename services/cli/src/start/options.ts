@@ -3,8 +3,11 @@ import { isAbsolute, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { balancers, policies } from "@autellix/core";
 import { presets } from "@autellix/engines/cost";
+import { PresetError, readPreset } from "@autellix/engines/preset-file";
 import { type Env, LOG_LEVELS } from "@autellix/runtime";
 import { UsageError } from "../usage.ts";
+import { DIALECTS, type HttpOptions, httpOptions } from "./http-options.ts";
+import { bytes, choice, wholeNumber } from "./option-values.ts";
 
 interface OptionRow {
   /** What the value is; none for a flag. */
@@ -30,19 +33,39 @@ const PORT_MAX = 65_535;
 const POLICIES = Object.keys(policies);
 const BALANCERS = Object.keys(balancers);
 const PRESETS = Object.keys(presets);
-const ENGINES = ["llama", "simulated"] as const;
+const ENGINES = ["llama", "simulated", "http"] as const;
 
 const table = {
   model: {
-    value: "FILE|hf:…|tiny",
+    value: "FILE|hf:…|tiny|NAME",
     repeatable: true,
-    help: "a GGUF file, a model of the hub (hf:user/repo:quant) or the tiny random model; one pool each, repeatable (default: SmolLM2-135M-Instruct)",
+    help: "a GGUF file, a model of the hub (hf:user/repo:quant) or the tiny random model; one pool each, repeatable (default: SmolLM2-135M-Instruct); http: the server's name of its model, where it has several",
   },
   engine: {
     value: "NAME",
-    help: `llama (llama.cpp on this machine) or simulated (cost model, no model needed) (default: ${DEFAULTS.engine})`,
+    help: `llama (llama.cpp on this machine), simulated (cost model, no model needed) or http (a server that runs already: vLLM, SGLang, llama-server, …) (default: ${DEFAULTS.engine})`,
   },
-  engines: { value: "N", help: `worker agents, one engine each, per pool (default: ${DEFAULTS.engines})` },
+  engines: {
+    value: "N",
+    help: `worker agents, one engine each, per pool (default: ${DEFAULTS.engines}; http: one for each --url)`,
+  },
+  url: { value: "URL", repeatable: true, help: "http: where a server is; repeatable, all with the same model" },
+  dialect: { value: "NAME", help: `http: ${DIALECTS.join(", ")} (default: ${DIALECTS[0]})` },
+  slots: {
+    value: "N",
+    help: "http: calls that a server computes together, where it does not say so (vLLM: its --max-num-seqs)",
+  },
+  "api-key-env": { value: "NAME", help: "http: environment variable that holds the server's API key" },
+  ca: { value: "FILE", help: "http: certificates (PEM) that the server's may go back to" },
+  alias: {
+    value: "NAME",
+    repeatable: true,
+    help: "another name under which clients may use the model; repeatable, for one model only",
+  },
+  "host-kv-bytes": {
+    value: "N",
+    help: "KV that an engine may keep in host memory; 0: none (default: the engine's own; not for http)",
+  },
   frontends: { value: "N", help: `frontends, on PORT, PORT+1, … (default: ${DEFAULTS.frontends})` },
   schedulers: {
     value: "N",
@@ -64,7 +87,10 @@ const table = {
     value: "FILE",
     help: "only keys of this file may call; made by `npm run keys -- create NAME` (default: any key, tenant default)",
   },
-  preset: { value: "NAME", help: `cost model of the simulated engine: ${PRESETS.join(", ")} (default: a100-8b)` },
+  preset: {
+    value: "NAME|FILE",
+    help: `cost model of the simulated engine: ${PRESETS.join(", ")}, or a file of npm run calibrate (default: a100-8b)`,
+  },
   "input-log": {
     value: "FILE",
     help: "record what schedulers decide by, without any text: inputs.jsonl gives inputs.<pool>.<epoch>.jsonl, for `npm run replay`",
@@ -83,11 +109,18 @@ export type ModelSpec =
   | { kind: "default" }
   | { kind: "tiny" }
   | { kind: "hub"; uri: string }
-  | { kind: "file"; path: string };
+  | { kind: "file"; path: string }
+  /** On a server that runs already. */
+  | { kind: "served"; name: string };
 
 export interface StartOptions {
   models: ModelSpec[];
   engine: EngineKind;
+  /** Set for the engine `http`. */
+  http: HttpOptions | undefined;
+  /** More names of the one model. */
+  aliases: string[];
+  hostKvBytesMax: number | undefined;
   /** Per pool. */
   engines: number;
   frontends: number;
@@ -122,10 +155,15 @@ export function parseStartOptions(
 ): StartOptions | undefined {
   const values = parse(args);
   if (values.help) return undefined;
+  const engine = choice("engine", values.engine ?? DEFAULTS.engine, ENGINES);
+  const http = httpOptions(values, engine, cwd);
   const options: StartOptions = {
-    models: (values.model ?? []).map((text) => modelSpec(text, cwd)),
-    engine: choice("engine", values.engine ?? DEFAULTS.engine, ENGINES),
-    engines: count("engines", values.engines, DEFAULTS.engines),
+    models: (values.model ?? []).map((text) => (http ? serverModel(text) : modelSpec(text, cwd))),
+    engine,
+    http,
+    aliases: values.alias ?? [],
+    hostKvBytesMax: bytes("host-kv-bytes", values["host-kv-bytes"]),
+    engines: http ? http.urls.length : count("engines", values.engines, DEFAULTS.engines),
     frontends: count("frontends", values.frontends, DEFAULTS.frontends),
     schedulers: count("schedulers", values.schedulers, DEFAULTS.schedulers),
     policy: choice("policy", values.policy ?? DEFAULTS.policy, POLICIES),
@@ -135,7 +173,7 @@ export function parseStartOptions(
     natsPort: wholeNumber("nats-port", values["nats-port"] ?? String(DEFAULTS.natsPort), PORT_MAX),
     dataDir: resolve(cwd, values["data-dir"] ?? defaultDataDir),
     apiKeysFile: values["api-keys"] === undefined ? undefined : resolve(cwd, values["api-keys"]),
-    preset: values.preset === undefined ? undefined : choice("preset", values.preset, PRESETS),
+    preset: values.preset === undefined ? undefined : preset(values.preset, cwd),
     inputLogFile: values["input-log"] === undefined ? undefined : resolve(cwd, values["input-log"]),
     traceFile: values.trace === undefined ? undefined : resolve(cwd, values.trace),
     logLevel: choice("log-level", values["log-level"] ?? DEFAULTS.logLevel, LOG_LEVELS),
@@ -146,6 +184,14 @@ export function parseStartOptions(
     throw new UsageError(`--port ${options.port} leaves no room for ${options.frontends} frontends below ${PORT_MAX}`);
   if (options.preset !== undefined && options.engine !== "simulated")
     throw new UsageError("--preset is for --engine simulated");
+  if (http && values.engines !== undefined)
+    throw new UsageError("--engines is not for http: there is one for each --url");
+  if (http && options.hostKvBytesMax !== undefined) throw new UsageError("--host-kv-bytes is not for --engine http");
+  if (http && options.aliases.length > 0 && values.model === undefined)
+    throw new UsageError("--alias needs --model with the server's own name of the model");
+  if (options.aliases.some((name) => name === "")) throw new UsageError("--alias needs a name");
+  if (options.models.length > 1 && (http || options.aliases.length > 0))
+    throw new UsageError(`${http ? "--engine http" : "--alias"} is for one model`);
   if (values["input-log"] === "") throw new UsageError("--input-log needs a file");
   if (values.trace === "") throw new UsageError("--trace needs a file");
   return options;
@@ -173,6 +219,13 @@ function parse(args: readonly string[]) {
         model: many,
         engine: text,
         engines: text,
+        url: many,
+        dialect: text,
+        slots: text,
+        "api-key-env": text,
+        ca: text,
+        alias: many,
+        "host-kv-bytes": text,
         frontends: text,
         schedulers: text,
         policy: text,
@@ -195,6 +248,25 @@ function parse(args: readonly string[]) {
   }
 }
 
+/** A model is what its server calls it. */
+function serverModel(name: string): ModelSpec {
+  if (name === "") throw new UsageError("--model needs the server's name of a model");
+  return { kind: "served", name };
+}
+
+/** @returns what `AUTELLIX_ENGINE_PRESET` takes. */
+function preset(text: string, cwd: string): string {
+  if (PRESETS.includes(text)) return text;
+  const file = resolve(cwd, text);
+  try {
+    readPreset(file);
+  } catch (error) {
+    if (!(error instanceof PresetError)) throw error;
+    throw new UsageError(`--preset ${error.message.replaceAll(file, text)}`);
+  }
+  return file;
+}
+
 function modelSpec(text: string, cwd: string): ModelSpec {
   if (text === "") throw new UsageError("--model needs a file, hf:… or tiny");
   if (text === "tiny") return { kind: "tiny" };
@@ -204,17 +276,4 @@ function modelSpec(text: string, cwd: string): ModelSpec {
 
 function count(name: string, text: string | undefined, fallback: number): number {
   return text === undefined ? fallback : wholeNumber(name, text, PROCESSES_MAX);
-}
-
-function wholeNumber(name: string, text: string, max: number): number {
-  const value = /^\d{1,6}$/.test(text) ? Number(text) : 0;
-  if (value < 1 || value > max)
-    throw new UsageError(`--${name} must be a whole number from 1 to ${max}, not "${text}"`);
-  return value;
-}
-
-function choice<const T extends string>(name: string, text: string, words: readonly T[]): T {
-  const word = words.find((candidate) => candidate === text);
-  if (word === undefined) throw new UsageError(`--${name} must be one of ${words.join(", ")}, not "${text}"`);
-  return word;
 }

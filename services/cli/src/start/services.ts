@@ -1,5 +1,6 @@
 /** Which processes make up the system, and with what environment. */
 import { extname, join } from "node:path";
+import type { HttpOptions } from "./http-options.ts";
 import type { PoolSpec } from "./models.ts";
 import type { StartOptions } from "./options.ts";
 
@@ -59,9 +60,13 @@ export function serviceSpecs(
           // The same at every start, so that an engine that comes back is known as itself.
           AUTELLIX_ENGINE_ID: `${pool}-${i}`,
           AUTELLIX_ENGINE: options.engine,
-          AUTELLIX_MODEL_NAMES: modelNames.join(","),
+          ...(modelNames.length === 0 ? {} : { AUTELLIX_MODEL_NAMES: modelNames.join(",") }),
           ...(modelFile === undefined ? {} : { AUTELLIX_MODEL_FILE: modelFile }),
           ...(options.preset === undefined ? {} : { AUTELLIX_ENGINE_PRESET: options.preset }),
+          ...(options.hostKvBytesMax === undefined
+            ? {}
+            : { AUTELLIX_HOST_KV_BYTES_MAX: String(options.hostKvBytesMax) }),
+          ...(options.http ? httpEnv(options.http, i) : {}),
         }),
       ),
     ]),
@@ -76,6 +81,16 @@ export function serviceSpecs(
       }),
     ),
   ];
+}
+
+function httpEnv({ urls, dialect, slots, apiKeyEnv, caFile }: HttpOptions, agent: number): Record<string, string> {
+  return {
+    AUTELLIX_ENGINE_URL: urls[agent] ?? "",
+    AUTELLIX_DIALECT: dialect,
+    ...(slots === undefined ? {} : { AUTELLIX_SLOTS: String(slots) }),
+    ...(apiKeyEnv === undefined ? {} : { AUTELLIX_API_KEY_ENV: apiKeyEnv }),
+    ...(caFile === undefined ? {} : { AUTELLIX_CA: caFile }),
+  };
 }
 
 /** `trace.jsonl` → `trace.frontend-0.jsonl`: each process writes a file of its own. */

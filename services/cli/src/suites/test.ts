@@ -1,41 +1,35 @@
-/** `npm test`: gets the outside parts that the tests use, then runs every suite and adds them up. */
+/**
+ * `npm test` and `npm run test:engines`: get the outside parts that the tests use, then run them.
+ */
 import { DEFAULT_MODEL, obtainDefaultModel, obtainNatsServer, PartError, type PartProgress } from "@autellix/runtime";
 import { bytesText, Console } from "../start/console.ts";
 import { listenForStop, Stopped } from "../start/stop-request.ts";
-import { type Counts, countsLine, runVitest, type SuiteContext } from "./vitest.ts";
+import { countsLine, runVitest, type SuiteContext } from "./vitest.ts";
 
 const STOPPED_EXIT_CODE = 130;
 
-interface Suite {
-  name: string;
-  run(args: readonly string[], context: SuiteContext, signal: AbortSignal): Promise<Counts>;
-}
+/** Of vitest.config.ts, by command. */
+const PROJECTS = {
+  test: ["unit", "theory", "integration"],
+  // Against other people's servers, which its own setup fetches.
+  "test-engines": ["engines"],
+} as const;
 
-/** In this order; each adds to the last line. */
-const suites: readonly Suite[] = [
-  {
-    name: "unit, theory and integration",
-    run: (args, context, signal) => runVitest(["unit", "theory", "integration"], args, context, signal),
-  },
-];
-
-/** @param args handed to the suites, such as paths of test files. @returns the exit code. */
-export async function testCommand(args: readonly string[], context: SuiteContext): Promise<number> {
+/** @param args handed to vitest, such as paths of test files. @returns the exit code. */
+export async function testCommand(
+  command: keyof typeof PROJECTS,
+  args: readonly string[],
+  context: SuiteContext,
+): Promise<number> {
   const stop = listenForStop(
     () => process.stderr.write("stopping …\n"),
     () => {},
   );
   try {
     await obtainParts(context, stop.signal);
-    const total: Counts = { passed: 0, failed: 0 };
-    for (const suite of suites) {
-      const { passed, failed } = await suite.run(args, context, stop.signal);
-      if (suites.length > 1) process.stdout.write(`${suite.name}: ${countsLine({ passed, failed })}`);
-      total.passed += passed;
-      total.failed += failed;
-    }
-    process.stdout.write(countsLine(total));
-    return total.failed === 0 ? 0 : 1;
+    const counts = await runVitest(PROJECTS[command], args, context, stop.signal);
+    process.stdout.write(countsLine(counts));
+    return counts.failed === 0 ? 0 : 1;
   } catch (error) {
     if (error instanceof Stopped) return STOPPED_EXIT_CODE;
     throw error;

@@ -154,8 +154,13 @@ function traceOf(headers: IncomingHttpHeaders): string | undefined {
   return text !== undefined && TRACEPARENT.test(text) ? text : undefined;
 }
 
-function promptTokensOf({ messages }: ChatCall): number {
-  let bytes = 0;
-  for (const { content } of messages) bytes += Buffer.byteLength(content);
+/** Of what `ChatCall` holds: how many tokens an image is, only its server knows. */
+function promptTokensOf({ messages, tools, responseFormat }: ChatCall): number {
+  let bytes = tools.length > 0 ? Buffer.byteLength(JSON.stringify(tools)) : 0;
+  if (responseFormat.type === "json_schema") bytes += Buffer.byteLength(JSON.stringify(responseFormat.schema));
+  for (const { content, toolCalls = [] } of messages) {
+    bytes += Buffer.byteLength(content);
+    for (const { function: called } of toolCalls) bytes += Buffer.byteLength(called.name + called.arguments);
+  }
   return estimatePromptTokens(bytes);
 }

@@ -2,7 +2,14 @@
  * How the answer of one call is written: whole, as server-sent events, or as an error. It decides nothing.
  */
 import type { ServerResponse } from "node:http";
-import { type ChatCompletion, completionId, type Extension, type FinishReason, type Usage } from "@autellix/protocol";
+import {
+  type AnswerDelta,
+  type ChatCompletion,
+  completionId,
+  type Extension,
+  type FinishReason,
+  type Usage,
+} from "@autellix/protocol";
 import type { Failure } from "../events.ts";
 import { renderError } from "./errors.ts";
 
@@ -32,6 +39,7 @@ export class CallResponse {
   /** Everything of a text chunk before and after the text: most of the cost of a token is its JSON. */
   readonly #before: string;
   readonly #after: string;
+  #hasRole = false;
   #ended = false;
 
   constructor(raw: ServerResponse, facts: ResponseFacts, events: ResponseEvents) {
@@ -47,6 +55,7 @@ export class CallResponse {
     if (raw.destroyed) queueMicrotask(() => this.#closed());
   }
 
+  /** The head alone; it goes out with what is written next. */
   open(): void {
     this.#raw.writeHead(200, {
       "content-type": "text/event-stream; charset=utf-8",
@@ -55,11 +64,18 @@ export class CallResponse {
       "x-accel-buffering": "no",
       [CALL_ID_HEADER]: this.#facts.callId,
     });
-    this.#chunk([choice({ role: "assistant", content: "" }, null)], null);
   }
 
   text(text: string): void {
+    this.#role();
     this.#write(this.#before + JSON.stringify(text) + this.#after);
+  }
+
+  /** As OpenAI's, the first chunk of an answer that does not begin with text has no content. */
+  delta({ delta, logprobs }: AnswerDelta): void {
+    const role = this.#hasRole ? {} : { role: "assistant", content: null };
+    this.#hasRole = true;
+    this.#chunk([choice({ ...role, ...delta }, null, logprobs)], null);
   }
 
   comment(): void {
@@ -67,6 +83,7 @@ export class CallResponse {
   }
 
   finish(reason: FinishReason, usage: Usage, extension: Extension): void {
+    this.#role();
     this.#chunk([choice({}, reason)], null, extension);
     if (this.#facts.includeUsage) this.#chunk([], usage);
     this.#end("data: [DONE]\n\n");
@@ -100,6 +117,12 @@ export class CallResponse {
       [CALL_ID_HEADER]: this.#facts.callId,
       "content-length": String(Buffer.byteLength(body)),
     });
+  }
+
+  #role(): void {
+    if (this.#hasRole) return;
+    this.#hasRole = true;
+    this.#chunk([choice({ role: "assistant", content: "" }, null)], null);
   }
 
   #identity(): string {
@@ -138,6 +161,6 @@ export class CallResponse {
   }
 }
 
-function choice(delta: { role?: "assistant"; content?: string }, reason: FinishReason | null) {
-  return { index: 0, delta, logprobs: null, finish_reason: reason };
+function choice(delta: Record<string, unknown>, reason: FinishReason | null, logprobs?: unknown) {
+  return { index: 0, delta, logprobs: logprobs ?? null, finish_reason: reason };
 }

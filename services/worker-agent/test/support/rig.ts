@@ -10,7 +10,7 @@ import {
   type StoredRecord,
   type TerminalStatus,
 } from "@autellix/protocol";
-import type { Effect, FetchedBody, Happening, SteppedCall } from "../../src/events.ts";
+import type { ContextPlace, Effect, FetchedBody, Happening, SteppedCall } from "../../src/events.ts";
 import { defaultLimits } from "../../src/limits.ts";
 import { AgentMachine } from "../../src/machine.ts";
 import type { AgentSetup } from "../../src/state.ts";
@@ -32,6 +32,8 @@ export const info: EngineInfo = {
   blockTokens: 16,
   contextTokensMax: 1_600,
 };
+
+const counters = { steps: 1, stepCalls: 1, busyMs: 10, tokens: 1, batchMax: 1 };
 
 type Kind = Effect["kind"];
 type Of<K extends Kind> = Extract<Effect, { kind: K }>;
@@ -127,8 +129,31 @@ export class Rig {
     return this.happen({ kind: "fetched", id: this.idOf(call), body, outcome });
   }
 
-  opened(call: string, promptTokens = 10, forcedText = ""): Effect[] {
-    return this.happen({ kind: "opened", id: this.idOf(call), promptTokens, forcedText });
+  opened(call: string, promptTokens = 10, forcedText = "", context: Partial<ContextPlace> = {}): Effect[] {
+    const place = { contextTokens: 0, hostTokens: 0, ...context };
+    const cachedTokens = place.contextTokens + place.hostTokens;
+    const id = this.idOf(call);
+    return this.happen({ kind: "opened", id, promptTokens, cachedTokens, forcedText, context: place });
+  }
+
+  /** The engine has moved a context; `undefined` tokens: it has not. */
+  swapped(call: string, way: "out" | "in", tokens: number | undefined, durationMs = 1): Effect[] {
+    const swap = tokens === undefined ? undefined : { tokens, bytes: tokens * 100, durationMs };
+    const context = {
+      contextTokens: swap && way === "in" ? swap.tokens : 0,
+      hostTokens: swap && way === "out" ? swap.tokens : 0,
+    };
+    if (swap === undefined && way === "out") context.contextTokens = 11;
+    return this.happen({ kind: "swapped", id: this.idOf(call), way, swap, context, counters });
+  }
+
+  retained(call: string, kept = true, contextTokens = 11): Effect[] {
+    return this.happen({ kind: "retained", id: this.idOf(call), kept, context: { contextTokens, hostTokens: 0 } });
+  }
+
+  /** The calls that effects of this kind in the last reaction name. */
+  callsOf(kind: "park" | "swapOut" | "swapIn" | "evict" | "retain" | "leave" | "close"): string[] {
+    return this.of(kind).map(({ id }) => this.nameOf(id));
   }
 
   /** From a plan that was just sent to a call that can be stepped. */
@@ -142,14 +167,17 @@ export class Rig {
   stepped(calls: Record<string, Partial<SteppedCall>>, durationMs = 10): Effect[] {
     const list = Object.entries(calls).map(([call, parts]) => ({
       id: this.idOf(call),
+      promptTokens: 10,
       contextTokens: 11,
       completionTokens: 1,
+      prefilledTokens: 0,
+      cachedTokens: 0,
+      preemptible: true,
       tokens: 1,
       ids: [7],
       text: "x",
       ...parts,
     }));
-    const counters = { steps: 1, stepCalls: list.length, busyMs: durationMs, tokens: 1, batchMax: 1 };
     return this.happen({ kind: "stepped", durationMs, calls: list, counters }, durationMs);
   }
 

@@ -29,6 +29,7 @@ import {
 } from "@autellix/protocol";
 import { createLogger } from "@autellix/runtime";
 import { type RunningAgent, startAgent } from "../../src/agent.ts";
+import type { AgentLimits } from "../../src/limits.ts";
 
 export const POOL = "pool";
 export const TENANT = "default";
@@ -192,7 +193,7 @@ export interface Stage {
   scheduler: TestScheduler;
   frontend: TestFrontend;
   /** Starts an agent on a connection of its own; `stop` leaves nothing of it. */
-  agent(engineId: string, engine: Engine): Promise<TestAgent>;
+  agent(engineId: string, engine: Engine, limits?: Partial<AgentLimits>): Promise<TestAgent>;
   /** Publishes a call and makes its entry for a plan. */
   call(callId: string, body: Uint8Array, options?: CallOptions): Promise<PlanCall>;
   close(): Promise<void>;
@@ -213,7 +214,7 @@ export async function openStage(url: string): Promise<Stage> {
     bus,
     scheduler,
     frontend,
-    async agent(engineId, engine) {
+    async agent(engineId, engine, limits = {}) {
       const own = await openBus({ url, name: engineId });
       const failed = Promise.withResolvers<unknown>();
       const agent = startAgent({
@@ -221,7 +222,7 @@ export async function openStage(url: string): Promise<Stage> {
         engine,
         pool: POOL,
         engineId,
-        limits: { drainMsMax: 50 },
+        limits: { drainMsMax: 50, ...limits },
         log: createLogger({ service: "worker-agent", level: "silent" }),
         fail: failed.resolve,
       });
@@ -234,7 +235,13 @@ export async function openStage(url: string): Promise<Stage> {
         await engine.shutdown();
       };
       closing.push(stop);
-      return { incarnation: agent.incarnation, stop, failure: failed.promise };
+      return {
+        get incarnation() {
+          return agent.incarnation;
+        },
+        stop,
+        failure: failed.promise,
+      };
     },
     async call(callId, body, { reply = frontend.reply, fields = {} } = {}) {
       const seq = await scheduler.accept(callId, body, { ...fields, [headers.reply]: reply });

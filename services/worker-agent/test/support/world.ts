@@ -2,21 +2,24 @@
  * NATS, engine, frontend and scheduler of one machine, all drawn from a seed: answers come in any order, late, or say
  * that nobody answered. What must never happen is checked on every effect.
  */
-import { encode, type HaveAnswer, type PlanCall, type StoredRecord, type TokenItem } from "@autellix/protocol";
+import {
+  type CallKey,
+  encode,
+  type HaveAnswer,
+  type Plan,
+  type PlanCall,
+  type Report,
+  type StoredRecord,
+  type TokenItem,
+} from "@autellix/protocol";
 import type { Effect, Happening } from "../../src/events.ts";
-import { entry, INBOX, info, Rig } from "./rig.ts";
+import { FakeEngine, tightInfo } from "./engine.ts";
+import { entry, INBOX, Rig } from "./rig.ts";
 
 type Of<K extends Effect["kind"]> = Extract<Effect, { kind: K }>;
 
-interface EngineState {
-  key: string;
-  prompt: number;
-  done: number;
-  length: number;
-  context: number;
-}
-
-const TOKENS_MAX = 12;
+/** Where a call is in a plan: mostly somewhere, so that it lives to be moved. */
+const LISTS = ["run", "run", "run", "reserve", "keep", "keep", "keep", "keep", "keep", "none"] as const;
 
 /** A small generator with a seed (mulberry32). @returns 0 ≤ x < 1 */
 export function random(seed: number): () => number {
@@ -29,14 +32,22 @@ export function random(seed: number): () => number {
   };
 }
 
+/** An engine does one thing after another, and its answers come in that order; opening a call is beside it. */
+function isOfEngine(happening: Happening | undefined): boolean {
+  return ["stepped", "swapped", "parked", "retained"].includes(happening?.kind ?? "");
+}
+
 export class World {
-  readonly rig = new Rig({ info: { ...info, residentCallsMax: 5 } });
+  readonly rig = new Rig({ info: tightInfo });
+  readonly engine: FakeEngine;
   readonly #random: () => number;
   /** Answers under way. */
   readonly #pending: Happening[] = [];
-  readonly #engine = new Map<number, EngineState>();
   readonly #records = new Map<string, StoredRecord>();
+  readonly #heard: Report[] = [];
   readonly #seen = new Map<string, number>();
+  /** Attempts below this one are not heard any more, by call. */
+  readonly #refused = new Map<string, number>();
   #seq = 100;
   /** No loss, no delay from here on. */
   calm = false;
@@ -45,6 +56,10 @@ export class World {
 
   constructor(seed: number) {
     this.#random = random(seed);
+    this.engine = new FakeEngine(
+      (happening) => this.#pending.push(happening),
+      () => !this.calm && this.chance(0.15),
+    );
   }
 
   chance(share: number): boolean {
@@ -62,16 +77,20 @@ export class World {
 
   /** Nothing is under way, on the engine or anywhere else. */
   get idle(): boolean {
-    return this.#pending.length === 0 && this.#engine.size === 0;
+    return this.#pending.length === 0 && this.engine.calls.size === 0;
   }
 
   /** One more random thing happens. */
   next(): void {
     const roll = this.calm ? 0 : this.#random();
     if (roll < 0.75 && this.#pending.length > 0) {
-      const index = this.calm ? 0 : Math.floor(this.#random() * this.#pending.length);
+      const drawn = this.calm ? 0 : Math.floor(this.#random() * this.#pending.length);
+      const index = isOfEngine(this.#pending[drawn]) ? this.#pending.findIndex(isOfEngine) : drawn;
       const [happening] = this.#pending.splice(index, 1);
-      if (happening) this.#carryOut(this.rig.happen(happening, Math.floor(this.#random() * 5)));
+      if (happening) {
+        this.engine.answered(happening);
+        this.#carryOut(this.rig.happen(happening, Math.floor(this.#random() * 5)));
+      }
     } else if (roll < 0.85) this.#carryOut(this.rig.pass(Math.floor(this.#random() * 400)));
     else this.plan();
   }
@@ -83,25 +102,41 @@ export class World {
 
   /** A plan in which any call is anywhere, or nowhere. */
   plan(): void {
-    const lists = { run: [] as PlanCall[], reserve: [] as PlanCall[], keep: [] as PlanCall[] };
+    const lists = { run: [] as PlanCall[], reserve: [] as PlanCall[], keep: [] as Plan["keep"] };
     const cancel: { call: string; attempt: number; cause: "client" }[] = [];
     for (const key of this.calls.keys()) this.#place(key, lists, cancel);
-    const fences = (this.rig.reports(this.rig.all).at(-1)?.fenced ?? []).map(({ call, attempt }) => ({
+    const heard = this.#heard;
+    const fences = (heard.at(-1)?.fenced ?? []).map(({ call, attempt }) => ({
       call,
       attempt,
       fence: this.terminal(call) || this.chance(0.5) ? null : (this.#records.get(call)?.seq ?? 0),
     }));
-    this.#carryOut(this.rig.plan({ ...lists, cancel, fences }));
+    // Late, or not: what was reported since is not known to who made the plan.
+    const seen = this.calm ? heard.at(-1) : this.pick(heard.slice(-5));
+    const parts = { ...lists, cancel, fences, reportSeen: seen?.number ?? 0, retained: this.#retained() };
+    const effects = this.rig.plan(parts);
+    this.engine.plan = { ...parts } as Plan;
+    this.#carryOut(effects);
+  }
+
+  #retained(): NonNullable<Plan["retained"]> {
+    if (this.calm) return [];
+    const ended = this.#ended().filter(() => this.chance(0.7));
+    return ended.map((call) => ({ call, tier: this.pick(["engine", "host"] as const) ?? "engine" }));
+  }
+
+  #ended(): CallKey[] {
+    return [...this.calls.keys()].filter((key) => this.terminal(key));
   }
 
   #place(
     key: string,
-    lists: Record<"run" | "reserve" | "keep", PlanCall[]>,
+    lists: { run: PlanCall[]; reserve: PlanCall[]; keep: Plan["keep"] },
     cancel: { call: string; attempt: number; cause: "client" }[],
   ): void {
     const call = this.calls.get(key);
     if (call === undefined) return;
-    if (!this.calm && this.chance(0.04) && !this.terminal(key)) {
+    if (!this.calm && this.chance(0.02) && !this.terminal(key)) {
       call.attempt++;
       call.fence = this.#store(key, {
         kind: "marker",
@@ -112,11 +147,16 @@ export class World {
         crashes: 0,
       });
     }
-    if (!this.calm && this.chance(0.03)) cancel.push({ call: key, attempt: call.attempt, cause: "client" });
-    const list = this.calm ? "run" : this.pick(["run", "run", "reserve", "keep", "none"] as const);
+    if (!this.calm && this.chance(0.01)) cancel.push({ call: key, attempt: call.attempt, cause: "client" });
+    const list = this.calm ? "run" : this.pick(LISTS);
     if (list === undefined || list === "none" || (this.calm && this.terminal(key))) return;
     const reply = key.endsWith("i") ? INBOX : undefined;
-    lists[list].push(entry(key, { fence: call.fence, ...(reply ? { reply } : {}) }, call.attempt));
+    const continues = this.chance(0.4) ? this.pick(this.#ended()) : undefined;
+    const dispatch = { fence: call.fence, ...(reply ? { reply } : {}), ...(continues ? { continues } : {}) };
+    const planned = entry(key, dispatch, call.attempt);
+    const tier = this.pick(["engine", "host", "none", undefined] as const);
+    if (list === "keep" && tier) lists.keep.push({ ...planned, tier });
+    else lists[list].push(planned);
   }
 
   #store(key: string, head: StoredRecord["head"], body: Uint8Array = new Uint8Array()): number {
@@ -126,7 +166,18 @@ export class World {
   }
 
   #carryOut(effects: Effect[]): void {
-    for (const effect of effects) this.#one(effect);
+    for (const effect of effects) {
+      if (effect.kind === "open") this.#checkOpen(effect);
+      if (!this.engine.carryOut(effect)) this.#one(effect);
+    }
+    this.#heard.push(...this.rig.reports(effects));
+    this.engine.checkRest();
+  }
+
+  #checkOpen({ key, forcedIds }: Of<"open">): void {
+    const seen = this.#seen.get(key) ?? 0;
+    if (key.endsWith("f") && (this.calls.get(key)?.attempt ?? 0) > 1 && forcedIds.length !== seen)
+      throw new Error(`${key} resumes from ${forcedIds.length}, its frontend has ${seen}`);
   }
 
   #one(effect: Effect): void {
@@ -135,22 +186,7 @@ export class World {
         this.#fetch(effect);
         return;
       case "askHave":
-        this.#pending.push({ kind: "haveAnswered", id: effect.id, answer: this.#have(effect.call) });
-        return;
-      case "open":
-        this.#open(effect);
-        return;
-      case "evict": {
-        const call = this.#onEngine(effect.id);
-        call.context = 0;
-        return;
-      }
-      case "close":
-        this.#onEngine(effect.id);
-        this.#engine.delete(effect.id);
-        return;
-      case "step":
-        this.#step(effect.ids);
+        this.#pending.push({ kind: "haveAnswered", id: effect.id, answer: this.#have(effect.call, effect.attempt) });
         return;
       case "writeOutcome":
         this.#write(effect);
@@ -190,53 +226,12 @@ export class World {
     this.#pending.push({ kind: "fetched", id, body, outcome: this.#read(key) });
   }
 
-  #have(key: string): HaveAnswer | undefined {
+  #have(key: string, attempt: number): HaveAnswer | undefined {
+    // By answering, a frontend refuses earlier attempts.
+    this.#refused.set(key, attempt);
     if (!this.calm && this.chance(0.3)) return undefined;
     const count = this.#seen.get(key) ?? 0;
     return { state: "live", count, ids: Array.from({ length: count }, (_, i) => i) };
-  }
-
-  #open({ id, key, forcedIds }: Of<"open">): void {
-    const length = 1 + ((key.length * 7 + Number(key.replace(/\D/g, ""))) % TOKENS_MAX);
-    const seen = this.#seen.get(key) ?? 0;
-    if (key.endsWith("f") && (this.calls.get(key)?.attempt ?? 0) > 1 && forcedIds.length !== seen) {
-      throw new Error(`${key} resumes from ${forcedIds.length}, its frontend has ${seen}`);
-    }
-    this.#engine.set(id, { key, prompt: 20, done: forcedIds.length, length, context: 0 });
-    this.#pending.push({ kind: "opened", id, promptTokens: 20, forcedText: "" });
-  }
-
-  #onEngine(id: number): EngineState {
-    const call = this.#engine.get(id);
-    if (call === undefined) throw new Error(`call ${id} is not on the engine`);
-    return call;
-  }
-
-  #step(ids: readonly number[]): void {
-    if (this.#pending.some((happening) => happening.kind === "stepped")) throw new Error("two steps at once");
-    if (ids.length === 0 || ids.length > info.batchCallsMax) throw new Error(`a batch of ${ids.length}`);
-    if (new Set(ids).size !== ids.length) throw new Error("a call is twice in a batch");
-    const batch = ids.map((id) => ({ id, call: this.#onEngine(id) }));
-    for (const { call } of batch) call.context = Math.max(call.context, 1);
-    const resident = [...this.#engine.values()].filter((call) => call.context > 0).length;
-    if (resident > 5) throw new Error(`${resident} contexts are resident`);
-    const calls = batch.map(({ id, call }) => {
-      call.context = call.prompt + call.done;
-      const finished = call.done >= call.length;
-      if (!finished) call.done++;
-      const tokens = finished ? 0 : 1;
-      return {
-        id,
-        contextTokens: call.context,
-        completionTokens: call.done,
-        tokens,
-        ids: finished ? [] : [call.done - 1],
-        text: finished ? "" : "x",
-        ...(call.done >= call.length ? { finish: "stop" as const } : {}),
-      };
-    });
-    const counters = { steps: 1, stepCalls: 1, busyMs: 1, tokens: 1, batchMax: 1 };
-    this.#pending.push({ kind: "stepped", durationMs: 3, calls, counters });
   }
 
   #write({ id, address, head, body, fence }: Of<"writeOutcome">): void {
@@ -258,7 +253,8 @@ export class World {
 
   #tokens(message: { kind?: string; items?: TokenItem[] }): void {
     if (message.kind !== "tokens") return;
-    for (const { call, index, count } of message.items ?? []) {
+    for (const { call, attempt, index, count } of message.items ?? []) {
+      if (attempt < (this.#refused.get(call) ?? 0)) continue;
       // As a frontend does: what it has is dropped, what is ahead is a gap.
       const seen = this.#seen.get(call) ?? 0;
       if (index > seen) throw new Error(`${call}: token ${index} after ${seen}`);

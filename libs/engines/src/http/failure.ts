@@ -1,0 +1,138 @@
+/** What can go wrong between us and a server, and what each kind means for a call. */
+import { AutellixError, type ErrorCode } from "@autellix/protocol";
+
+/**
+ * `unreachable`: nobody listens. `broken`: the stream ended early, stalled, or is not what it should be. `busy`: 429 or
+ * 5xx. `refused`: the request itself is at fault (4xx); the same would be refused again.
+ */
+export type FailureKind = "unreachable" | "broken" | "busy" | "refused";
+
+export class ServerFailure extends Error {
+  readonly kind: FailureKind;
+  readonly status: number | undefined;
+  /** Of a `refused` request: what the call fails with. */
+  readonly code: ErrorCode;
+  /** For logs: never what the server said, since that may quote a prompt (S12). */
+  readonly reason: string;
+  /** The option that an operator may have to set. */
+  readonly hint: string | undefined;
+
+  constructor(
+    kind: FailureKind,
+    reason: string,
+    more: { status?: number; code?: ErrorCode; sentence?: string; cause?: unknown; hint?: string } = {},
+  ) {
+    super(more.sentence ?? reason, more.cause === undefined ? undefined : { cause: more.cause });
+    this.name = "ServerFailure";
+    this.kind = kind;
+    this.status = more.status;
+    this.code = more.code ?? "engine_error";
+    this.reason = reason;
+    this.hint = more.hint;
+  }
+
+  toError(): AutellixError {
+    return new AutellixError(this.code, this.message, { cause: this });
+  }
+}
+
+const SENTENCE_CHARS_MAX = 300;
+const TOO_LONG =
+  /context[ _](?:length|size|window)|maximum context|exceed_context_size|max_model_len|longer than the maximum|too many tokens/i;
+
+interface ServerError {
+  message: string;
+  type: string;
+  param: string;
+}
+
+/** An answer whose status is not 2xx. @param resuming the request is ours, not the client's: it cannot be at fault. */
+export function failureOf(status: number, body: string, resuming = false): ServerFailure {
+  const { message, type, param } = serverError(body);
+  const said = sentence(message);
+  if (status === 401 || status === 403) {
+    return new ServerFailure("refused", `status ${status}: the server does not accept the API key`, {
+      status,
+      hint: "--api-key-env",
+      sentence: `The engine's server does not accept its API key (status ${status}).`,
+    });
+  }
+  if (status === 408 || status === 409 || status === 425 || status === 429 || status >= 500) {
+    return new ServerFailure("busy", `status ${status}`, {
+      status,
+      sentence: `The engine's server answered with status ${status}${said === "" ? "." : `: ${said}`}`,
+    });
+  }
+  const text = said === "" ? `The engine's server refused the call with status ${status}.` : said;
+  return new ServerFailure("refused", `status ${status}`, {
+    status,
+    code: resuming ? "engine_error" : codeOf(status, `${type} ${message}`, param),
+    sentence: text,
+  });
+}
+
+function codeOf(status: number, said: string, param: string): ErrorCode {
+  if (status === 404) return /model/i.test(`${said} ${param}`) ? "model_not_found" : "engine_error";
+  if (status === 413) return "body_too_large";
+  if (status === 405 || status < 400) return "engine_error";
+  return TOO_LONG.test(said) ? "context_length_exceeded" : "invalid_request";
+}
+
+/** @param promptTokens undefined when nobody has counted so long a prompt. */
+export function tooLong(
+  promptTokens: number | undefined,
+  answerTokens: number | undefined,
+  contextTokensMax: number,
+): AutellixError {
+  const prompt = promptTokens === undefined ? "is far too long" : `has ${promptTokens} tokens`;
+  return new AutellixError(
+    "context_length_exceeded",
+    `The prompt ${prompt} and the answer needs ${answerTokens ?? 1}, but the context holds ${contextTokensMax} tokens.`,
+    { param: "messages" },
+  );
+}
+
+/** OpenAI's shape, FastAPI's, and what stands in between. */
+function serverError(body: string): ServerError {
+  const none = { message: "", type: "", param: "" };
+  let value: unknown;
+  try {
+    value = JSON.parse(body);
+  } catch {
+    return none;
+  }
+  const { error, detail, message, object } = record(value);
+  if (typeof error === "string") return { ...none, message: error };
+  const inner = error === undefined && (object === "error" || message !== undefined) ? record(value) : record(error);
+  return {
+    message: text(inner.message) || text(detail),
+    type: text(inner.type),
+    param: text(inner.param),
+  };
+}
+
+/** A server's message as one sentence of ours: one line, no control characters, limited. */
+export function sentence(message: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is taken out.
+  const line = message.replace(/[\u0000-\u001f\u007f\s]+/g, " ").trim();
+  const end = line.search(/[.!?](?: |$)/);
+  const first = end < 0 ? line : line.slice(0, end + 1);
+  return first.length <= SENTENCE_CHARS_MAX ? first : `${first.slice(0, SENTENCE_CHARS_MAX)}…`;
+}
+
+export function record(value: unknown): Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {};
+}
+
+export function text(value: unknown): string {
+  return typeof value === "string" ? value : "";
+}
+
+export function number(value: unknown): number | undefined {
+  return typeof value === "number" && Number.isFinite(value) ? value : undefined;
+}
+
+/** A list of token ids, or undefined when it is anything else. */
+export function idList(value: unknown): number[] | undefined {
+  return Array.isArray(value) && value.every((id) => Number.isInteger(id) && id >= 0) ? (value as number[]) : undefined;
+}

@@ -1,0 +1,204 @@
+/** One server, as all calls of an engine share it: its health, its free slots, and what went wrong with it. */
+import type { HttpCall } from "./call.ts";
+import type { HttpClient } from "./client.ts";
+import type { Dialect } from "./dialect.ts";
+import { ServerFailure } from "./failure.ts";
+import { ServerHealth } from "./health.ts";
+import type { HttpLimits, HttpLog } from "./options.ts";
+
+/** Cumulative since the engine started. */
+export interface ServerCounters {
+  /** Times that a stream broke, stalled or was refused for the moment, and was taken up again or given up. */
+  failures: number;
+  /** Calls that failed in the end. */
+  failedCalls: number;
+  /** Times that the server was down. */
+  downs: number;
+  /** Requests on the server that are not ours, as last seen: other clients', or ours that it goes on with. */
+  foreignCalls: number;
+  /** Most of them at once. */
+  foreignCallsMax: number;
+  /** Prompt tokens that the server evaluated, as far as it does not say that a cache held them. */
+  prefilledTokens: number;
+  cachedTokens: number;
+}
+
+/** A line of one kind is logged once in this time, with the number of those that were not. */
+const LOG_MS = 10_000;
+
+export class Server {
+  readonly client: HttpClient;
+  readonly dialect: Dialect;
+  readonly limits: HttpLimits;
+  readonly contextTokensMax: number;
+  readonly health: ServerHealth;
+  readonly busy = new BusyClock();
+  readonly counters: Omit<ServerCounters, "downs"> = {
+    failures: 0,
+    failedCalls: 0,
+    foreignCalls: 0,
+    foreignCallsMax: 0,
+    prefilledTokens: 0,
+    cachedTokens: 0,
+  };
+  readonly #idle: NodeJS.Timeout;
+  readonly #log: HttpLog;
+  readonly #logged = new Map<string, { atMs: number; more: number }>();
+
+  constructor(parts: {
+    client: HttpClient;
+    dialect: Dialect;
+    limits: HttpLimits;
+    contextTokensMax: number;
+    log: HttpLog;
+  }) {
+    this.client = parts.client;
+    this.dialect = parts.dialect;
+    this.limits = parts.limits;
+    this.contextTokensMax = parts.contextTokensMax;
+    this.#log = parts.log;
+    this.health = new ServerHealth({
+      look: () => this.#works(),
+      limits: parts.limits,
+      log: parts.log,
+      nowMs: () => performance.now(),
+    });
+    // Streams find out by themselves; without one nobody would.
+    this.#idle = setInterval(() => {
+      if (!this.busy.isBusy) this.health.suspect().catch(() => {});
+    }, parts.limits.idleMs);
+    this.#idle.unref();
+  }
+
+  close(): void {
+    clearInterval(this.#idle);
+    this.health.close();
+    this.client.close();
+  }
+
+  failed(failure: ServerFailure): void {
+    this.counters.failures++;
+    this.warn("failure", `A stream is taken up again: ${failure.reason}.`);
+  }
+
+  /** The call fails. What the server said goes to the client only (S12). */
+  gaveUp(key: string, error: unknown): void {
+    this.counters.failedCalls++;
+    const cause = error instanceof Error && error.cause instanceof ServerFailure ? error.cause : error;
+    const reason = cause instanceof ServerFailure ? cause.reason : cause instanceof Error ? cause.name : "unknown";
+    this.warn("gave up", `Call ${key} failed: ${reason}.`);
+  }
+
+  /** The first token of a stream: its prompt, and what the answer had before, is evaluated. */
+  prefilled(call: HttpCall, answerTokens: number): void {
+    const tokens = call.promptTokens + answerTokens;
+    call.prefilledTokens += tokens;
+    this.counters.prefilledTokens += tokens;
+  }
+
+  cached(tokens: number): void {
+    this.counters.cachedTokens += tokens;
+  }
+
+  foreign(calls: number): void {
+    const changed = calls !== this.counters.foreignCalls;
+    this.counters.foreignCalls = calls;
+    this.counters.foreignCallsMax = Math.max(this.counters.foreignCallsMax, calls);
+    if (changed) this.note("info", "foreign", `${calls} calls on the server are not ours; they leave us fewer slots.`);
+  }
+
+  warn(kind: string, message: string): void {
+    this.note("warn", kind, message);
+  }
+
+  note(level: "info" | "warn", kind: string, message: string): void {
+    const nowMs = performance.now();
+    const last = this.#logged.get(kind);
+    if (last !== undefined && nowMs - last.atMs < LOG_MS) {
+      last.more++;
+      return;
+    }
+    this.#logged.set(kind, { atMs: nowMs, more: 0 });
+    this.#log(level, last === undefined || last.more === 0 ? message : `${message} (and ${last.more} more before)`);
+  }
+
+  async #works(): Promise<boolean> {
+    const { dialect, client } = this;
+    if (!(await dialect.healthy())) return false;
+    const reply = await client.json("GET", "/v1/models");
+    const { data } = (reply.json ?? {}) as { data?: unknown };
+    const ids = Array.isArray(data) ? data.map((model) => (model as { id?: unknown } | null)?.id) : [];
+    if (ids.includes(dialect.facts.model)) return true;
+    this.warn("model", `The server no longer serves "${dialect.facts.model}".`);
+    return false;
+  }
+}
+
+/** Time during which the server had at least one of our streams. */
+export class BusyClock {
+  #streams = 0;
+  #sinceMs = 0;
+  #totalMs = 0;
+
+  begin(): void {
+    if (this.#streams++ === 0) this.#sinceMs = performance.now();
+  }
+
+  end(): void {
+    if (--this.#streams === 0) this.#totalMs += performance.now() - this.#sinceMs;
+  }
+
+  get isBusy(): boolean {
+    return this.#streams > 0;
+  }
+
+  totalMs(): number {
+    return this.#totalMs + (this.#streams > 0 ? performance.now() - this.#sinceMs : 0);
+  }
+}
+
+/** How many of the server's slots others use, looked at from time to time. */
+export class ForeignLoad {
+  readonly #server: Server;
+  /** Most requests of ours that the server may have counted at the last look. */
+  #ownMax = 0;
+  #lookedAtMs = Number.NEGATIVE_INFINITY;
+  #looking = false;
+
+  constructor(server: Server) {
+    this.#server = server;
+  }
+
+  /** @param own requests of ours now. @param flowing those of them whose tokens come. */
+  observe(own: number, flowing: () => ReadonlySet<unknown>): void {
+    this.#ownMax = Math.max(this.#ownMax, own);
+    const nowMs = performance.now();
+    if (this.#looking || nowMs - this.#lookedAtMs < this.#server.limits.watchMs) return;
+    this.#looking = true;
+    this.#lookedAtMs = nowMs;
+    void this.#look(own, flowing).finally(() => {
+      this.#looking = false;
+    });
+  }
+
+  /**
+   * Of one that we began or left just now nobody knows whether the server counted it: the others are between two
+   * numbers, and what was thought before is moved no further than into that range.
+   */
+  async #look(own: number, flowing: () => ReadonlySet<unknown>): Promise<void> {
+    const before = flowing();
+    let load: number | undefined;
+    try {
+      load = await this.#server.dialect.load();
+    } catch {
+      // It does not answer: whether it is down is what the streams find out.
+    }
+    const ownMax = this.#ownMax;
+    this.#ownMax = own;
+    if (load === undefined) return;
+    const after = flowing();
+    const sure = [...before].filter((run) => after.has(run)).length;
+    const { foreignCalls } = this.#server.counters;
+    this.#server.foreign(Math.max(0, load - ownMax, Math.min(foreignCalls, load - sure)));
+  }
+}

@@ -1,0 +1,119 @@
+import { describe, expect, it } from "vitest";
+import { HttpAnswer } from "../src/http/answer.ts";
+import { failureOf, sentence } from "../src/http/failure.ts";
+import { samplesOf } from "../src/http/metrics.ts";
+import { EventReader } from "../src/http/sse.ts";
+import { StopFilter } from "../src/http/stop-filter.ts";
+
+describe("server-sent events", () => {
+  const stream = Buffer.from(
+    'data: {"a":"ʳ🎉"}\r\n\r\n: a comment\nevent: x\ndata:one\ndata: two\n\n\n\ndata: [DONE]\n\n',
+  );
+  const events = ['{"a":"ʳ🎉"}', "one\ntwo", "[DONE]"];
+
+  it("come out the same however the bytes are cut", () => {
+    for (let size = 1; size <= stream.length; size++) {
+      const reader = new EventReader(1_000);
+      const got: string[] = [];
+      for (let at = 0; at < stream.length; at += size) got.push(...reader.push(stream.subarray(at, at + size)));
+      expect(got).toEqual(events);
+    }
+  });
+
+  it("are limited, with and without an end", () => {
+    const long = Buffer.from(`data: ${"x".repeat(200)}`);
+    expect(() => new EventReader(100).push(long)).toThrow(/more than 100/);
+    const many = Buffer.from("data: xxxxxxxxxx\n".repeat(20));
+    expect(() => new EventReader(100).push(many)).toThrow(/more than 100/);
+  });
+});
+
+describe("stop sequences", () => {
+  it("are found, and what comes before them shown, however the text is cut", () => {
+    const text = "one tw two three";
+    for (let size = 1; size <= text.length; size++) {
+      const filter = new StopFilter(["two", "threat"]);
+      let shown = "";
+      let found = false;
+      for (let at = 0; at < text.length && !found; at += size) {
+        const next = filter.push(text.slice(at, at + size), at + size >= text.length);
+        shown += next.text;
+        found = next.found;
+      }
+      expect([shown, found]).toEqual(["one tw ", true]);
+    }
+  });
+
+  it("that only began are given back at the end", () => {
+    const filter = new StopFilter(["end."]);
+    expect([filter.push("the en"), filter.push("d", true)]).toEqual([
+      { text: "the ", found: false },
+      { text: "end", found: false },
+    ]);
+  });
+});
+
+describe("an answer", () => {
+  it("hands ids out with the text that they complete", () => {
+    const answer = new HttpAnswer([]);
+    answer.push({ text: "", ids: [1] }, 0);
+    expect(answer.take()).toMatchObject({ tokens: 0, ids: [], text: "" });
+    answer.push({ text: "é", ids: [2] }, 1);
+    expect([answer.take(), answer.clean]).toMatchObject([{ tokens: 2, ids: [1, 2], text: "é" }, true]);
+    answer.push({ text: "", ids: [3] }, 2);
+    answer.cut();
+    answer.push({ text: "x", ids: [4] }, 0);
+    expect(answer.ids).toEqual([1, 2, 4]);
+  });
+
+  it("knows that several tokens at once may leave a character open", () => {
+    const answer = new HttpAnswer([]);
+    answer.push({ text: "ab", ids: [1, 2, 3] }, 0);
+    expect(answer.clean).toBe(false);
+  });
+
+  it("does not hold back stray bytes for ever", () => {
+    const answer = new HttpAnswer([]);
+    for (let i = 0; i < 40; i++) answer.push({ text: "", ids: [7] }, i);
+    expect([answer.take().tokens, answer.clean]).toEqual([33, false]);
+  });
+
+  it("leaves out the end token and an open character", () => {
+    const answer = new HttpAnswer([]);
+    answer.push({ text: "ab", ids: [1] }, 0);
+    answer.push({ text: "\ufffd", ids: [2, 0], finish: "stop", endToken: true }, 1);
+    expect([answer.take(), answer.finish]).toMatchObject([{ text: "ab", ids: [1, 2] }, "stop"]);
+  });
+
+  it("gives up token ids once a token came without its own", () => {
+    const answer = new HttpAnswer([]);
+    answer.push({ text: "a", ids: [1] }, 0);
+    answer.push({ text: "b", ids: undefined, tokensTotal: 4 }, 1);
+    expect([answer.take(), answer.idsComplete]).toMatchObject([{ tokens: 4, text: "ab" }, false]);
+  });
+});
+
+describe("what a server says of an error", () => {
+  it("is one sentence, on one line, of limited length", () => {
+    expect(sentence("Wrong. Your prompt was: secret")).toBe("Wrong.");
+    expect(sentence("Value 0.5 is\n\ttoo  small")).toBe("Value 0.5 is too small");
+    expect(sentence("x".repeat(1_000))).toHaveLength(301);
+  });
+
+  it("is none of ours when our own request is at fault", () => {
+    expect(failureOf(400, '{"error":{"message":"No."}}', true)).toMatchObject({
+      kind: "refused",
+      code: "engine_error",
+    });
+    expect(failureOf(400, '{"error":{"message":"No."}}')).toMatchObject({ kind: "refused", code: "invalid_request" });
+    expect(failureOf(500, "not json")).toMatchObject({ kind: "busy", code: "engine_error" });
+  });
+});
+
+it("reads metrics of exactly one name, with escaped labels", () => {
+  const text = '# HELP a:b x\na:b{l="1",m="q\\"}"} 2.5\na:b_total{l="1"} 9\na:b 1e3\n';
+  expect(samplesOf(text, "a:b")).toEqual([
+    { labels: { l: "1", m: 'q\\"}' }, value: 2.5 },
+    { labels: {}, value: 1_000 },
+  ]);
+});

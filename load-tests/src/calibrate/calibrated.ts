@@ -1,0 +1,50 @@
+/** A preset for an engine that is opened only to be calibrated. */
+import type { EnginePreset } from "@autellix/engines/cost";
+import { llamaOptions, openEngine } from "../engine-bench/open-engine.ts";
+import { type Fitted, fit } from "./fit.ts";
+import { samplePlan } from "./plan.ts";
+import { presetOf } from "./preset.ts";
+import { charsPerTokenOf, type Samples, sample } from "./samples.ts";
+
+export interface CalibratedEngine {
+  modelFile: string;
+  gpu: "auto" | false;
+  batchCallsMax: number;
+  contextTokensMax: number;
+}
+
+export interface CalibratedOptions {
+  contextsMax: number;
+  /** Only how its tokenizer counts. */
+  onlyProbe: boolean;
+  onProgress: (line: string) => void;
+  signal: AbortSignal;
+}
+
+export interface Calibrated {
+  charsPerToken: number;
+  preset?: EnginePreset;
+  fitted?: Fitted;
+  samples?: Samples;
+}
+
+const REPEATS = 5;
+
+export async function calibrated(
+  { modelFile, gpu, batchCallsMax, contextTokensMax }: CalibratedEngine,
+  { contextsMax, onlyProbe, onProgress, signal }: CalibratedOptions,
+): Promise<Calibrated> {
+  const engine = await openEngine(
+    llamaOptions({ modelFile, gpu, batchCallsMax, residentCallsMax: 2 * batchCallsMax, contextTokensMax }),
+  );
+  try {
+    const charsPerToken = await charsPerTokenOf(engine);
+    if (onlyProbe) return { charsPerToken };
+    const plan = samplePlan(engine.info, contextsMax, REPEATS);
+    const samples = await sample(engine, { ...plan, onProgress, signal });
+    const fitted = fit(samples);
+    return { charsPerToken, preset: presetOf(engine.info, samples, fitted), fitted, samples };
+  } finally {
+    await engine.shutdown();
+  }
+}
