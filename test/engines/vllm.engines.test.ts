@@ -118,6 +118,7 @@ describe.skipIf(isMissing(vllm))("on vLLM", () => {
         }
       };
       while (texts.some((text) => text === "")) await step();
+      expect(live.size).toBeGreaterThan(0);
       await server.kill();
       for (let i = 0; i < STEPS_WHILE_DOWN && live.size > 0; i++) await step();
       await server.restart();
