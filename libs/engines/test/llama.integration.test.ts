@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { hash } from "../src/hash.ts";
 import type { LlamaCall } from "../src/llama/call.ts";
 import { type LlamaEngine, openLlamaEngine } from "../src/llama/index.ts";
 import type { EngineCall } from "../src/port.ts";
@@ -54,6 +55,47 @@ describe("the llama engine on the tiny model", () => {
       expect(lengths.at(-1)).toBeLessThan(400);
       expect(lengths[20]).toBeGreaterThan(10);
     }
+  });
+
+  it("advances the sequences of the plan in force and no others, over 1,000 random steps", async () => {
+    const STEPS = 1_000;
+    const before = engine.counters();
+    const calls: EngineCall[] = [];
+    const wrong: string[] = [];
+    let [planned, generated, prefilled] = [0, 0, 0];
+    for (let step = 0; step < STEPS; step++) {
+      while (calls.length < 8)
+        calls.push(await open(engine, chat(`Question ${step} of many, ${"and so on ".repeat(step % 7)}?`)));
+      const batch = calls.filter((_, i) => (hash(step, i) & 3) === 0 || i === step % 8);
+      const stood = calls.map((call) => ({ call, context: call.contextTokens, tokens: call.completionTokens }));
+      const { calls: results } = await engine.step(batch);
+      for (const { call, context, tokens } of stood) {
+        const result = results[batch.indexOf(call)];
+        const [gained, grew] = [call.completionTokens - tokens, call.contextTokens - context];
+        // A slice of the prompt, or the token before the one that is generated.
+        const expected = result === undefined ? 0 : result.prefilledTokens || result.tokens;
+        if (gained !== (result?.tokens ?? 0) || grew !== expected)
+          wrong.push(`step ${step}, ${call.key}: ${gained}, ${grew}`);
+        generated += gained;
+        prefilled += result?.prefilledTokens ?? 0;
+      }
+      planned += batch.length;
+      for (const { call, finish } of results) {
+        if (finish === undefined) continue;
+        await engine.close(call);
+        calls.splice(calls.indexOf(call), 1);
+      }
+    }
+    await Promise.all(calls.map((call) => engine.close(call)));
+    expect(wrong).toEqual([]);
+    const after = engine.counters();
+    expect({
+      steps: after.steps - before.steps,
+      stepCalls: after.stepCalls - before.stepCalls,
+      tokens: after.tokens - before.tokens,
+      prefilledTokens: after.prefilledTokens - before.prefilledTokens,
+    }).toEqual({ steps: STEPS, stepCalls: planned, tokens: generated, prefilledTokens: prefilled });
+    expect(generated).toBeGreaterThan(STEPS);
   });
 
   it("reports a call that finds no context, unharmed itself and beside unharmed neighbours", async () => {

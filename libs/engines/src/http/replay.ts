@@ -54,6 +54,8 @@ export class Replay {
   readonly #shown: Message;
   readonly #again = new Message();
   #isOver = false;
+  /** Tokens to come that were counted when they were shown: a chunk without text of its own counts as one, too. */
+  #countedTokens = 0;
 
   /** @param shown what the lost streams brought, as far as it was handed out. */
   constructor(shown: Message) {
@@ -65,13 +67,21 @@ export class Replay {
    * @returns what is new in it: nothing while it repeats what was shown. Undefined when it is another answer.
    */
   push(fresh: Fresh, last: boolean): Fresh | undefined {
-    if (this.#isOver) return fresh;
+    if (this.#isOver) return this.#uncounted(fresh);
     this.#again.add(fresh);
     const state = this.#compare();
     if (state === "other" || (state === "behind" && last)) return undefined;
     if (state === "behind") return { tokens: 0, ids: [], text: "", deltas: undefined };
     this.#isOver = true;
+    this.#countedTokens = Math.max(0, this.#shown.tokens - this.#again.tokens);
     return this.#rest();
+  }
+
+  #uncounted(fresh: Fresh): Fresh {
+    const counted = Math.min(this.#countedTokens, fresh.tokens);
+    if (counted === 0) return fresh;
+    this.#countedTokens -= counted;
+    return { ...fresh, tokens: fresh.tokens - counted };
   }
 
   #compare(): "behind" | "there" | "other" {
