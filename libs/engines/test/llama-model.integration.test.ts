@@ -1,14 +1,15 @@
 /**
- * The contract suite on a real model, and what reuse of contexts saves there: `AUTELLIX_ENGINE_MODEL=<GGUF file>` of
- * SmolLM2-135M-Instruct. Left out without it. Times are shown, not asserted.
+ * The contract suite on a real model, and what reuse of contexts saves there: SmolLM2-135M-Instruct, from the cache or
+ * named by `AUTELLIX_ENGINE_MODEL`. Times are shown, not asserted.
  */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { cachedDefaultModel } from "../../../test/support/stack.ts";
 import { type LlamaEngine, openLlamaEngine } from "../src/llama/index.ts";
 import type { EngineCall } from "../src/port.ts";
 import { advanceOne, chat, open } from "./contract.ts";
 import { llamaContract } from "./llama-contract.ts";
 
-const modelFile = process.env.AUTELLIX_ENGINE_MODEL;
+const modelFile = process.env.AUTELLIX_ENGINE_MODEL ?? cachedDefaultModel();
 const VOCABULARY_TOKENS = 49_152;
 const HISTORY = "The quick brown fox jumps over the lazy dog while the sun sets behind the hills. ";
 const TIMEOUT_MS = 600_000;
