@@ -5,7 +5,7 @@
  */
 import { agentMessageSchema, listen, openBus, subjects } from "@autellix/protocol";
 import { closeLine, say, showStatus } from "./console.ts";
-import { endUnreadable } from "./ending.ts";
+import { runInterruptible } from "./ending.ts";
 import { openEndpoint } from "./http.ts";
 import { commandLine, describeMachine } from "./machine.ts";
 import { parseFlags, whole } from "./options.ts";
@@ -15,7 +15,6 @@ import { firstModel } from "./run.ts";
 import { startStack } from "./stack.ts";
 import { spread } from "./stats.ts";
 
-const INTERRUPT_EXIT_CODE = 130;
 const CALL_MS_MAX = 600_000;
 const BATCH = 2;
 /** Of the engine that `npm start` takes. */
@@ -119,12 +118,4 @@ async function measure({ calls, tokens, quantumMs, model }: Load, signal: AbortS
   }
 }
 
-const stop = new AbortController();
-process.on("SIGINT", () => stop.abort());
-try {
-  await main(process.argv.slice(2), stop.signal);
-} catch (error) {
-  closeLine();
-  if (stop.signal.aborted) process.exitCode = INTERRUPT_EXIT_CODE;
-  else endUnreadable(error, "npm run bench:preemption");
-}
+await runInterruptible(main, "npm run bench:preemption");

@@ -10,11 +10,10 @@ import { samplePlan } from "./calibrate/plan.ts";
 import { fitText, presetOf, rounded } from "./calibrate/preset.ts";
 import { sample } from "./calibrate/samples.ts";
 import { closeLine, say, showStatus } from "./console.ts";
-import { endUnreadable } from "./ending.ts";
+import { runInterruptible } from "./ending.ts";
 import { openEngine } from "./engine-bench/open-engine.ts";
 import { commandLine, describeMachine } from "./machine.ts";
 
-const INTERRUPT_EXIT_CODE = 130;
 async function main(args: readonly string[], signal: AbortSignal): Promise<void> {
   const options = parseCalibrateOptions(args);
   if (options === undefined) {
@@ -53,12 +52,4 @@ async function calibrate(engine: Engine, options: CalibrateOptions, args: readon
   console.log(`${fitText(fitted)}\n\nwritten to ${file}`);
 }
 
-const stop = new AbortController();
-process.on("SIGINT", () => stop.abort());
-try {
-  await main(process.argv.slice(2), stop.signal);
-} catch (error) {
-  closeLine();
-  if (stop.signal.aborted) process.exitCode = INTERRUPT_EXIT_CODE;
-  else endUnreadable(error, "npm run calibrate");
-}
+await runInterruptible(main, "npm run calibrate");

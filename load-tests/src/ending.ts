@@ -1,6 +1,8 @@
-/** How a command of this package ends that cannot do what it was asked: one line for a person, no stack. */
+/** How a command of this package ends: interrupted, or unable to do what it was asked; one line for a person, no stack. */
+import { closeLine } from "./console.ts";
 import { UsageError } from "./options.ts";
 
+const INTERRUPT_EXIT_CODE = 130;
 const UNREADABLE_EXIT_CODE = 2;
 const FILE_ERRORS = new Set(["ENOENT", "EACCES", "EISDIR", "ENOTDIR"]);
 
@@ -19,6 +21,30 @@ export function endUnreadable(error: unknown, command: string): void {
   if (text === undefined) throw error;
   console.error(text);
   process.exitCode = UNREADABLE_EXIT_CODE;
+}
+
+/** Runs a command that Ctrl-C ends in order. @param command as it is called. */
+export async function runInterruptible(
+  main: (args: readonly string[], signal: AbortSignal) => Promise<void>,
+  command: string,
+): Promise<void> {
+  const stop = new AbortController();
+  // One Ctrl-C can arrive twice, from the terminal and forwarded by a parent.
+  process.on("SIGINT", () => stop.abort());
+  try {
+    await main(process.argv.slice(2), stop.signal);
+  } catch (error) {
+    closeLine();
+    if (stop.signal.aborted) process.exitCode = INTERRUPT_EXIT_CODE;
+    else endUnreadable(error, command);
+  }
+}
+
+/** A report was written, but not of all that was asked for. */
+export function endIncomplete(missing: number, signal: AbortSignal): void {
+  if (missing === 0) return;
+  console.error(`${missing} runs were not made: ${signal.aborted ? "interrupted" : "out of time"}`);
+  process.exitCode = signal.aborted ? INTERRUPT_EXIT_CODE : 1;
 }
 
 function readableText(error: unknown, command: string): string | undefined {

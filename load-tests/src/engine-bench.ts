@@ -4,7 +4,7 @@
  */
 import type { EngineInfo } from "@autellix/protocol";
 import { closeLine, say, showStatus } from "./console.ts";
-import { endUnreadable } from "./ending.ts";
+import { runInterruptible } from "./ending.ts";
 import { AgentArm } from "./engine-bench/agent-arm.ts";
 import type { ContextResult } from "./engine-bench/contexts.ts";
 import type { DecodeLoad } from "./engine-bench/load.ts";
@@ -20,7 +20,6 @@ import { NoWindow } from "./engine-bench/window.ts";
 import { commandLine, describeMachine } from "./machine.ts";
 import { RESULTS_FOLDER, writeReport } from "./report.ts";
 
-const INTERRUPT_EXIT_CODE = 130;
 const CONTEXT_MARGIN_TOKENS = 128;
 /** With other prompts, when an answer ended before the batch was together. */
 const ATTEMPTS_MAX = 5;
@@ -173,12 +172,4 @@ async function eachBatch(
   return results;
 }
 
-const stop = new AbortController();
-process.on("SIGINT", () => stop.abort());
-try {
-  await main(process.argv.slice(2), stop.signal);
-} catch (error) {
-  closeLine();
-  if (stop.signal.aborted) process.exitCode = INTERRUPT_EXIT_CODE;
-  else endUnreadable(error, "npm run bench:engine");
-}
+await runInterruptible(main, "npm run bench:engine");

@@ -3,7 +3,7 @@
  * per call, FCFS against PLAS live. Needs no questions answered; without a GPU it says so and ends.
  */
 import { closeLine, progressText, say, showStatus } from "./console.ts";
-import { endUnreadable } from "./ending.ts";
+import { endIncomplete, runInterruptible } from "./ending.ts";
 import { modelFileOf } from "./engine-bench/model.ts";
 import { findGpu } from "./gpu-bench/gpu.ts";
 import { measureEngine } from "./gpu-bench/measure.ts";
@@ -13,8 +13,6 @@ import { runArms } from "./live/bench.ts";
 import { liveText } from "./live/report.ts";
 import { commandLine, describeMachine } from "./machine.ts";
 import { RESULTS_FOLDER, writeReport } from "./report.ts";
-
-const INTERRUPT_EXIT_CODE = 130;
 
 async function main(args: readonly string[], signal: AbortSignal): Promise<void> {
   const options = parseGpuBenchOptions(args);
@@ -49,18 +47,7 @@ async function main(args: readonly string[], signal: AbortSignal): Promise<void>
   const report = { name: "bench-gpu", machine, gpu, load: options, engine, live };
   const folder = await writeReport(options.live.out ?? RESULTS_FOLDER, report, whole, {});
   console.log(`\n${whole}\n\nwritten to ${folder}`);
-  if (live.missing > 0) {
-    console.error(`${live.missing} runs were not made: ${signal.aborted ? "interrupted" : "out of time"}`);
-    process.exitCode = signal.aborted ? INTERRUPT_EXIT_CODE : 1;
-  }
+  endIncomplete(live.missing, signal);
 }
 
-const stop = new AbortController();
-process.on("SIGINT", () => stop.abort());
-try {
-  await main(process.argv.slice(2), stop.signal);
-} catch (error) {
-  closeLine();
-  if (stop.signal.aborted) process.exitCode = INTERRUPT_EXIT_CODE;
-  else endUnreadable(error, "npm run bench:gpu");
-}
+await runInterruptible(main, "npm run bench:gpu");

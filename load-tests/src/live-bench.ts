@@ -3,14 +3,12 @@
  * after the other, since two at once would share this machine's cores and measure each other.
  */
 import { closeLine, progressText, say, showStatus } from "./console.ts";
-import { endUnreadable } from "./ending.ts";
+import { endIncomplete, runInterruptible } from "./ending.ts";
 import { runLive } from "./live/bench.ts";
 import { HELP, parseLiveOptions } from "./live/options.ts";
 import { liveText } from "./live/report.ts";
 import { commandLine, describeMachine } from "./machine.ts";
 import { RESULTS_FOLDER, writeReport } from "./report.ts";
-
-const INTERRUPT_EXIT_CODE = 130;
 
 async function main(args: readonly string[], signal: AbortSignal): Promise<void> {
   const options = parseLiveOptions(args);
@@ -30,19 +28,7 @@ async function main(args: readonly string[], signal: AbortSignal): Promise<void>
   const report = { name: "bench-live", machine, load: options, ...findings };
   const folder = await writeReport(options.out ?? RESULTS_FOLDER, report, text, {});
   console.log(`\n${text}\n\nwritten to ${folder}`);
-  if (findings.missing > 0) {
-    console.error(`${findings.missing} runs were not made: ${signal.aborted ? "interrupted" : "out of time"}`);
-    process.exitCode = signal.aborted ? INTERRUPT_EXIT_CODE : 1;
-  }
+  endIncomplete(findings.missing, signal);
 }
 
-const stop = new AbortController();
-// One Ctrl-C can arrive twice, from the terminal and forwarded by a parent.
-process.on("SIGINT", () => stop.abort());
-try {
-  await main(process.argv.slice(2), stop.signal);
-} catch (error) {
-  closeLine();
-  if (stop.signal.aborted) process.exitCode = INTERRUPT_EXIT_CODE;
-  else endUnreadable(error, "npm run bench:live");
-}
+await runInterruptible(main, "npm run bench:live");

@@ -62,11 +62,20 @@ export class StopFilter {
     this.#stop = stop;
   }
 
+  /** Whether a sequence ends in this text. */
+  finds(fresh: string): boolean {
+    const text = this.#held + fresh;
+    return this.#stop.some((stop) => text.includes(stop));
+  }
+
   /**
+   * What depends on the text alone comes out the same however it is cut.
+   *
+   * @param last the answer ends with this text: what could only begin a sequence is given back.
    * @returns the text that may be shown; `rest` from the sequence on, once there is one. The filter is not used after
    * that.
    */
-  push(fresh: string): { text: string; rest?: string } {
+  push(fresh: string, last = false): { text: string; rest?: string } {
     const text = this.#held + fresh;
     this.#held = "";
     const starts = this.#stop.map((stop) => text.indexOf(stop)).filter((index) => index >= 0);
@@ -74,16 +83,9 @@ export class StopFilter {
       const at = Math.min(...starts);
       return { text: text.slice(0, at), rest: text.slice(at) };
     }
-    const held = Math.max(0, ...this.#stop.map((stop) => overlap(text, stop)));
+    const held = last ? 0 : Math.max(0, ...this.#stop.map((stop) => overlap(text, stop)));
     this.#held = text.slice(text.length - held);
     return { text: text.slice(0, text.length - held) };
-  }
-
-  /** @returns what was held back and turned out to be no sequence. */
-  end(): string {
-    const held = this.#held;
-    this.#held = "";
-    return held;
   }
 }
 
@@ -131,10 +133,10 @@ export class AnswerText {
     const ends = this.#options.isEnd(id);
     const last = ends || this.#ids.length >= this.#options.tokensMax;
     const fresh = (ends ? "" : this.#whole.push(id)) + (last ? this.#whole.end() : "");
-    const { text, rest } = this.#filter.push(fresh);
+    const { text, rest } = this.#filter.push(fresh, last);
     if (rest !== undefined) this.#finish = "stop";
     else if (last) this.#finish = ends ? "stop" : "length";
-    return last && rest === undefined ? text + this.#filter.end() : text;
+    return text;
   }
 
   /**

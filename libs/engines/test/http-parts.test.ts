@@ -3,7 +3,7 @@ import { HttpAnswer } from "../src/http/answer.ts";
 import { failureOf, sentence } from "../src/http/failure.ts";
 import { samplesOf } from "../src/http/metrics.ts";
 import { EventReader } from "../src/http/sse.ts";
-import { StopFilter } from "../src/http/stop-filter.ts";
+import { StopFilter } from "../src/text.ts";
 
 describe("server-sent events", () => {
   const stream = Buffer.from(
@@ -38,7 +38,7 @@ describe("stop sequences", () => {
       for (let at = 0; at < text.length && !found; at += size) {
         const next = filter.push(text.slice(at, at + size), at + size >= text.length);
         shown += next.text;
-        found = next.found;
+        found = next.rest !== undefined;
       }
       expect([shown, found]).toEqual(["one tw ", true]);
     }
@@ -46,10 +46,7 @@ describe("stop sequences", () => {
 
   it("that only began are given back at the end", () => {
     const filter = new StopFilter(["end."]);
-    expect([filter.push("the en"), filter.push("d", true)]).toEqual([
-      { text: "the ", found: false },
-      { text: "end", found: false },
-    ]);
+    expect([filter.push("the en"), filter.push("d", true)]).toEqual([{ text: "the " }, { text: "end" }]);
   });
 });
 

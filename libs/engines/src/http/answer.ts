@@ -4,7 +4,7 @@
  * two steps is almost always cut between two characters.
  */
 import type { AnswerDelta, FinishReason } from "@autellix/protocol";
-import { StopFilter } from "./stop-filter.ts";
+import { StopFilter } from "../text.ts";
 
 /** What one chunk of a stream brings, whatever the dialect. */
 export interface Piece {
@@ -47,6 +47,7 @@ export class HttpAnswer {
   tokens = 0;
   /** The text ends with a whole character and nothing is held: the next stream's text begins where this one's ends. */
   clean = true;
+  /** Over the whole answer: a server looks only at what one stream brings, and a preemption may cut a sequence in two. */
   readonly #stops: StopFilter;
   /** Ids whose text has not come. */
   #pending: number[] = [];
@@ -100,7 +101,7 @@ export class HttpAnswer {
     this.ids.push(...ids);
     this.tokens = ids.length;
     const shown = this.#stops.push(text, ends !== undefined);
-    this.finish = shown.found ? "stop" : ends;
+    this.finish = shown.rest === undefined ? ends : "stop";
     return shown.text;
   }
 
@@ -142,8 +143,7 @@ export class HttpAnswer {
     }
     if (shown.text !== "" || more) this.#deltas.push(deltaOf(shown.text, piece));
     this.#fresh.text += shown.text;
-    if (shown.found) this.finish = "stop";
-    else this.finish = piece.finish;
+    this.finish = shown.rest === undefined ? piece.finish : "stop";
   }
 }
 

@@ -110,8 +110,8 @@ export class Answer {
   /** Tells content, stop sequences and calls apart. */
   #route(fresh: string, last: boolean): { text: string; calls: AnswerDelta[] } {
     if (this.#reader !== undefined) return { text: "", calls: this.#reader.push(fresh) };
-    const { text, rest } = this.#filter.push(fresh);
-    if (rest === undefined) return { text: last ? text + this.#filter.end() : text, calls: [] };
+    const { text, rest } = this.#filter.push(fresh, last);
+    if (rest === undefined) return { text, calls: [] };
     const { calls } = this.#plan;
     if (calls?.trigger === undefined || !rest.startsWith(calls.trigger)) {
       this.#finish = "stop";

@@ -1,5 +1,5 @@
 /** Request → call: checked, rendered, tokenized, with what its answer must keep to. */
-import { AutellixError, type ChatCall } from "@autellix/protocol";
+import { AutellixError, type ChatCall, refuseForeign } from "@autellix/protocol";
 import type { LlamaModel, Token } from "node-llama-cpp";
 import type { OpenCall } from "../port.ts";
 import { Answer, type AnswerPlan, type CallsPlan } from "./answer.ts";
@@ -30,8 +30,7 @@ export class CallMaker {
 
   /** @throws AutellixError as `Engine.open` does. */
   async make({ key, chat, forcedIds }: OpenCall): Promise<LlamaCall> {
-    const [foreign] = chat.foreign;
-    if (foreign !== undefined) throw unsupported(foreign, "is not supported by this engine");
+    refuseForeign(chat);
     const tools = callableTools(chat);
     const contextTokensMax = this.#contextTokensMax;
     const { messages, completionTokensMax } = chat;
