@@ -11,3 +11,4 @@ export * from "./nats/index.ts";
 export * from "./records.ts";
 export * from "./shown-answer.ts";
 export * from "./subjects.ts";
+export * from "./view.ts";

@@ -29,6 +29,10 @@ export const subjects = {
   controlOfPool: (pool: string) => `autellix.pools.${pool}.control.*`,
   status: (pool: string) => `autellix.pools.${pool}.status`,
   statusOfAll: "autellix.pools.*.status",
+  /** Requests to the leader for what it shows to people: pages of a snapshot, and a watch. */
+  view: (pool: string) => `autellix.pools.${pool}.view`,
+  /** Changes of that, while somebody watches. */
+  events: (pool: string) => `autellix.pools.${pool}.events`,
   /** Token messages, ends and questions for one run of one frontend. */
   tokens: (frontend: string) => `autellix.tokens.${frontend}`,
 } as const;
