@@ -78,6 +78,10 @@ export const commonConfig = {
   AUTELLIX_PRETTY: envFlag().default(false),
   /** Label that tells processes of one service apart in logs. */
   AUTELLIX_INSTANCE: envText().optional(),
+  /** Port of `/metrics`, `/healthz` and `/readyz`; 0: any. Not set: none of them, and nothing is counted. */
+  AUTELLIX_METRICS_PORT: envInt({ min: 0, max: 65_535 }).optional(),
+  /** Address that it listens on. Nobody is asked for a key there. */
+  AUTELLIX_METRICS_HOST: envText().default("127.0.0.1"),
 };
 
 /**

@@ -8,6 +8,7 @@ import { AutellixError } from "@autellix/protocol";
 import { z } from "zod";
 import { CONFIG_EXIT_CODE, ConfigError, commonConfig, type Env, parseConfig } from "./config.ts";
 import { createLogger, type Logger } from "./logger.ts";
+import { addProcessMetrics, Metrics, openMetricsServer } from "./metrics/index.ts";
 
 /** Time that `stop()` may take; then the process exits without it. The supervisor waits a little longer. */
 export const STOP_MS_MAX = 8_000;
@@ -27,10 +28,14 @@ export type ServiceMessage = z.infer<typeof serviceMessageSchema>;
 export interface RunningService {
   /** Ends all the service does. Cut off after `STOP_MS_MAX`. */
   stop(): Promise<void>;
+  /** Why it cannot do its work now, for `/readyz`; undefined when it can. Without it: it can, once it has started. */
+  unreadyReason?(): string | undefined;
 }
 
 export interface ServiceContext {
   log: Logger;
+  /** Where the service adds what it counts; undefined when nobody asks for it: then it counts nothing. */
+  metrics: Metrics | undefined;
   /** Says what is going on before the service is ready ("loading the model, 40 %"). */
   progress(text: string): void;
   /** Ends the process with exit code 1: something broke that it cannot go on without. Never returns to a clean state. */
@@ -53,6 +58,7 @@ export async function runService<C>(definition: ServiceDefinition<C>): Promise<v
   const { name, env } = definition;
   let config: C;
   let log: Logger;
+  let probe: Probe | undefined;
   try {
     const common = parseConfig(z.object(commonConfig), env);
     log = createLogger({
@@ -62,6 +68,8 @@ export async function runService<C>(definition: ServiceDefinition<C>): Promise<v
       ...(common.AUTELLIX_INSTANCE === undefined ? {} : { instance: common.AUTELLIX_INSTANCE }),
     });
     config = parseConfig(definition.config, env);
+    const { AUTELLIX_METRICS_HOST: host, AUTELLIX_METRICS_PORT: port } = common;
+    if (port !== undefined) probe = { host, port, metrics: new Metrics() };
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     process.stderr.write(`${name}: ${error.message}\n`);
@@ -69,7 +77,7 @@ export async function runService<C>(definition: ServiceDefinition<C>): Promise<v
     return;
   }
 
-  const life = new Life(log);
+  const life = new Life(log, probe);
   process.on("SIGTERM", () => life.stop("SIGTERM"));
   process.on("SIGINT", () => life.stop("SIGINT"));
   process.on("uncaughtException", (error) => life.fail(error, "uncaught exception"));
@@ -78,22 +86,44 @@ export async function runService<C>(definition: ServiceDefinition<C>): Promise<v
   await life.start((context) => definition.start(config, context));
 }
 
+interface Probe {
+  host: string;
+  port: number;
+  metrics: Metrics;
+}
+
 /** `starting → running → stopping → gone`; only forwards. */
 class Life {
   readonly #log: Logger;
+  readonly #probe: Probe | undefined;
   readonly #abort = new AbortController();
   #state: "starting" | "running" | "stopping" | "gone" = "starting";
   #service: RunningService | undefined;
 
-  constructor(log: Logger) {
+  constructor(log: Logger, probe: Probe | undefined) {
     this.#log = log;
+    this.#probe = probe;
+  }
+
+  get unreadyReason(): string | undefined {
+    return this.#state === "running" ? this.#service?.unreadyReason?.() : `the process is ${this.#state}`;
+  }
+
+  /** First of all, so that a start that takes long can be seen. @throws AutellixError when the port cannot be had. */
+  async #openProbe(): Promise<void> {
+    if (!this.#probe) return;
+    addProcessMetrics(this.#probe.metrics);
+    const { port } = await openMetricsServer({ ...this.#probe, unreadyReason: () => this.unreadyReason });
+    this.#log.info({ host: this.#probe.host, port }, "serving metrics");
   }
 
   async start(run: (context: ServiceContext) => Promise<RunningService>): Promise<void> {
     this.#log.info("starting");
     try {
+      await this.#openProbe();
       this.#service = await run({
         log: this.#log,
+        metrics: this.#probe?.metrics,
         progress: (text) => tell({ kind: "progress", text }),
         fail: (error) => this.fail(error, "failed"),
         signal: this.#abort.signal,

@@ -50,6 +50,7 @@ export interface BusOptions {
 /** What is known of a connection beside its handles. */
 interface Watch {
   connected: boolean;
+  reconnects: number;
   onStatus: (text: string) => void;
   lost: Set<() => void>;
 }
@@ -68,7 +69,7 @@ export async function openBus({ url, name, connectTimeoutMs = 20_000, onStatus =
     const jsm = await jetStreamUntil(nc, shown, until);
     const payloadBytesMax = nc.info?.max_payload ?? 1_048_576;
     const bus: Bus = { nc, js: jetstream(nc, { timeout: JETSTREAM_TIMEOUT_MS }), jsm, payloadBytesMax };
-    const watch: Watch = { connected: true, onStatus, lost: new Set() };
+    const watch: Watch = { connected: true, reconnects: 0, onStatus, lost: new Set() };
     watches.set(bus, watch);
     follow(nc, watch).catch((error: unknown) => onStatus(`the connection is no longer watched: ${text(error)}`));
     return bus;
@@ -81,6 +82,22 @@ export async function openBus({ url, name, connectTimeoutMs = 20_000, onStatus =
 /** @returns false from the loss of the connection until it is back. */
 export function isConnected(bus: Bus): boolean {
   return (watches.get(bus)?.connected ?? true) && !bus.nc.isClosed();
+}
+
+/** What the connection has done since it was made. */
+export interface BusUse {
+  connected: boolean;
+  reconnects: number;
+  inMessages: number;
+  outMessages: number;
+  inBytes: number;
+  outBytes: number;
+}
+
+export function busUse(bus: Bus): BusUse {
+  const { inMsgs, outMsgs, inBytes, outBytes } = bus.nc.stats();
+  const reconnects = watches.get(bus)?.reconnects ?? 0;
+  return { connected: isConnected(bus), reconnects, inMessages: inMsgs, outMessages: outMsgs, inBytes, outBytes };
 }
 
 /** Calls `tell` at each loss of the connection. @returns ends that. */
@@ -100,7 +117,10 @@ async function follow(nc: NatsConnection, watch: Watch): Promise<void> {
       watch.connected = false;
       for (const tell of [...watch.lost]) tell();
     }
-    if (status.type === "reconnect") watch.connected = true;
+    if (status.type === "reconnect") {
+      watch.connected = true;
+      watch.reconnects++;
+    }
     const line = statusLine(status);
     if (line) watch.onStatus(line);
     if (status.type !== "reconnect") continue;
