@@ -193,6 +193,7 @@ function demote(state: State, call: Call, at: Millis): void {
   }
   call.order = state.takeOrder();
   call.engine.queues.at(call.level).insert(call);
+  state.changes?.call(call);
   awaitPromotion(state, call, at);
 }
 
@@ -226,6 +227,7 @@ function answerFenced(
   }
   state.unqueue(call);
   call.stage = "settling";
+  state.changes?.call(call);
   call.engine = engine;
   engine.start(call);
   engine.fences.push({ ...fenced, fence: call.fence });

@@ -22,6 +22,7 @@ export function callArrived(state: State, { at, call: arrived, record }: Of<"cal
   state.calls.add(call);
   call.program.addThread(call);
   call.program.lastArrivalAt = at;
+  state.changes?.call(call);
   state.awaitDeadline(call);
   if (!state.leading) {
     gather(call, record);
@@ -113,6 +114,7 @@ function adopt(
   call.service.ms = reported.serviceMs;
   if (reported.preemptible === false) engine.unstoppable.add(call);
   engine.queues.at(call.level).insert(call);
+  state.changes?.call(call);
   awaitPromotion(state, call, at);
 }
 
@@ -123,6 +125,7 @@ export function programStarted(state: State, { at, program, restored }: Of<"prog
   }
   const isNew = !state.table.get(program);
   const entry = state.table.open(program, at);
+  state.changes?.program(entry);
   if (isNew) state.save(entry);
 }
 

@@ -24,6 +24,8 @@ export function nextAttempt(state: State, call: Call, cause: MarkerCause, at: Mi
   }
   call.attempt++;
   call.stage = "marking";
+  state.totals.failovers++;
+  state.changes?.call(call);
   state.emit({
     kind: "writeMarker",
     call: call.id,
@@ -65,6 +67,7 @@ export function closeCall(
   if (call.engine) state.wantPlan(call.engine);
   call.engine = undefined;
   call.stage = "closing";
+  state.changes?.call(call);
   state.emit({
     kind: "writeOutcome",
     call: call.id,

@@ -77,6 +77,7 @@ export function cancelCall(state: State, call: Call, cause: CancelCause, at: Mil
     return;
   }
   call.cancel = cause;
+  state.changes?.call(call);
   if (call.stage !== "queued") return;
   if (call.mayHaveRun) {
     nextAttempt(state, call, "take_over", at);
@@ -109,5 +110,5 @@ export function timePassed(state: State, at: Millis): void {
     if (state.calls.get(call.id) === call) cancelCall(state, call, "deadline", at);
   }
   promoteDue(state, at);
-  state.table.dropIdle(at, IDLE_LOOKS_MAX);
+  state.table.dropIdle(at, IDLE_LOOKS_MAX, (entry) => state.changes?.program(entry));
 }

@@ -12,6 +12,9 @@ const PLACES_MIN = 8;
  * goes to a `Map`, whose hashes nobody foresees.
  */
 const PROBES_MAX = 64;
+/** First letter of a page's `next`: its last value was found by its hash, or among those that found no place. */
+const HASHED = "h";
+const CROWDED = "c";
 
 interface Identified {
   readonly id: string;
@@ -59,6 +62,37 @@ export class IdTable<T extends Identified> {
   *values(): Generator<T> {
     for (const shard of this.shards) yield* shard.values();
     yield* this.crowded.values();
+  }
+
+  /**
+   * Some values in an order that nothing changes, by hash and id: whoever reads page after page sees each value once
+   * that is there all the time. Costs O(max + size / 64).
+   *
+   * @param from `next` of the page before; the first page when it is absent.
+   */
+  page(from: string | undefined, max: number): { values: T[]; next: string | undefined } {
+    const values: T[] = [];
+    const isInCrowd = from?.startsWith(CROWDED) ?? false;
+    const after = from?.slice(1);
+    if (!isInCrowd) {
+      const hash = after === undefined ? 0 : hashOf(after) >>> 0;
+      for (let shard = hash >>> (32 - SHARD_BITS); shard < this.shards.length; shard++) {
+        const rest = (this.shards[shard] as Shard<T>).after(after, hash);
+        for (const value of rest) {
+          if (values.length >= max) return { values, next: HASHED + (values.at(-1) as T).id };
+          values.push(value);
+        }
+      }
+    }
+    const crowd = [...this.crowded.values()].sort(byId);
+    for (const value of crowd) {
+      if (isInCrowd && value.id <= (after as string)) continue;
+      const last = values.at(-1);
+      if (values.length >= max && last)
+        return { values, next: (this.crowded.has(last.id) ? CROWDED : HASHED) + last.id };
+      values.push(value);
+    }
+    return { values, next: undefined };
   }
 
   private deleteCrowded(value: T): boolean {
@@ -112,6 +146,17 @@ class Shard<T extends Identified> {
     return false;
   }
 
+  /** Those behind a hash and id, in this order; all of them when the id is absent. */
+  after(id: string | undefined, hash: number): T[] {
+    const found: { value: T; hash: number }[] = [];
+    for (const [place, value] of this.held.entries()) {
+      if (value === undefined) continue;
+      const own = (this.hashes[place] as number) >>> 0;
+      if (id === undefined || own > hash || (own === hash && value.id > id)) found.push({ value, hash: own });
+    }
+    return found.sort((a, b) => a.hash - b.hash || byId(a.value, b.value)).map(({ value }) => value);
+  }
+
   *values(): Generator<T> {
     for (const value of this.held) if (value !== undefined) yield value;
   }
@@ -154,6 +199,10 @@ class Shard<T extends Identified> {
     this.count = 0;
     for (const [place, value] of held.entries()) if (value !== undefined) this.put(value, hashes[place] as number);
   }
+}
+
+function byId(a: Identified, b: Identified): number {
+  return a.id < b.id ? -1 : a.id > b.id ? 1 : 0;
 }
 
 /** @returns a whole number of 32 bits, never 0. The same everywhere, and of no meaning. */

@@ -6,3 +6,4 @@ export { doublingLadder, FACTOR, type Ladder, LEVELS, type Level, levelOf, singl
 export { isPolicyName, type Policy, type PolicyName, type ProgramPast, policies } from "./policies.ts";
 export { type ActiveCall, Scheduler } from "./scheduler.ts";
 export { BETA, BETA_FLOOR_MS, type Totals } from "./state.ts";
+export type { CallView, ChangesView, EngineView, Page, ProgramView } from "./views.ts";

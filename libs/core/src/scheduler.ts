@@ -11,6 +11,7 @@ import { callArrived, leaderStarted, programEnded, programStarted } from "./arri
 import { dispatchOf, markerRefused, markerWritten, nextAttempt } from "./attempts.ts";
 import { formBatch } from "./batch.ts";
 import { type Call, waitedMs } from "./call.ts";
+import type { Changes } from "./changes.ts";
 import type { CoreConfig } from "./config.ts";
 import type { Command, EnginePlan, Input, KeptCall, PlannedCall, SavedEntry } from "./contract.ts";
 import { callCancelled, outcomeSeen, timePassed } from "./endings.ts";
@@ -20,6 +21,7 @@ import type { Ladder } from "./ladder.ts";
 import { promoteDue } from "./starvation.ts";
 import { State, type Totals } from "./state.ts";
 import { type ProgramEntry, saved } from "./table.ts";
+import { Views } from "./views.ts";
 
 /** One of a program's threads: an active call, with its own arrival, waiting and service. */
 export interface ActiveCall {
@@ -34,12 +36,15 @@ export interface ActiveCall {
 }
 
 export class Scheduler {
+  /** Pages and changes for people. */
+  readonly views: Views;
   private readonly state: State;
   /** The due time that a `wakeAt` was asked for last. */
   private wakeAt: Millis | undefined;
 
   constructor(config: CoreConfig) {
     this.state = new State(config);
+    this.views = new Views(this.state);
   }
 
   /** The only entry. @returns what shall be done, in this order. */
@@ -169,6 +174,7 @@ export class Scheduler {
       fences: engine.fences,
       windowSteps: state.config.windowSteps,
     };
+    if (state.changes) markChanged(state.changes, engine, batch);
     engine.run = batch.run;
     engine.reserve = batch.reserve;
     engine.keep = batch.keep;
@@ -242,6 +248,14 @@ function runningCalls(engine: Engine): number {
   let running = 0;
   for (const call of engine.run) if (engine.has(call)) running++;
   return running;
+}
+
+/** Before the new lists take the place of the old ones. */
+function markChanged(changes: Changes, engine: Engine, batch: Batch): void {
+  changes.engines.add(engine);
+  changes.batch(engine.run, batch.run);
+  changes.batch(engine.reserve, batch.reserve);
+  changes.batch(engine.keep, batch.keep);
 }
 
 /** What a plan says of a call that is held does not change from plan to plan: it is written once. */

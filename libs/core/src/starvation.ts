@@ -62,6 +62,7 @@ function promote(state: State, call: Call, at: Millis): void {
   call.promotedServiceMs = call.servedMs + call.serviceMs;
   call.order = state.takeOrder();
   state.totals.promotions++;
+  state.changes?.call(call);
   state.queuesOf(call).at(0).insert(call);
   state.queued(call);
 }

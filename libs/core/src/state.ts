@@ -4,6 +4,7 @@
  */
 import { LadderCalibrator } from "./calibration.ts";
 import type { Call } from "./call.ts";
+import type { Changes } from "./changes.ts";
 import type { CoreConfig } from "./config.ts";
 import type { CancelCause, Command, FinishedCall, ReportedCall } from "./contract.ts";
 import { Deadlines } from "./deadlines.ts";
@@ -31,6 +32,8 @@ export interface Totals {
   demotions: number;
   /** Calls that left a batch unfinished. */
   preemptions: number;
+  /** Attempts that a loss, a crash or a take-over began. */
+  failovers: number;
 }
 
 /** Whether the call has no terminal record yet: heaps drop the others in passing. */
@@ -62,7 +65,10 @@ export class State {
   admitsNew = true;
   /** Engines whose plan is due. */
   readonly planDue = new Set<Engine>();
-  readonly totals: Totals = { promotions: 0, demotions: 0, preemptions: 0 };
+  readonly totals: Totals = { promotions: 0, demotions: 0, preemptions: 0, failovers: 0 };
+
+  /** Set while somebody watches (views.ts): no decision looks at it. */
+  changes: Changes | undefined;
 
   private readonly fixedLadder: Ladder | undefined;
   private readonly calibrator: LadderCalibrator | undefined;
@@ -125,6 +131,7 @@ export class State {
   addEngine(id: EngineId, incarnation: string, capacity: Engine["capacity"]): Engine {
     const engine = new Engine(id, incarnation, capacity, this.ladder.length);
     this.engines.set(id, engine);
+    this.changes?.engines.add(engine);
     this.enginesChanged();
     return engine;
   }
@@ -134,6 +141,7 @@ export class State {
     this.engines.delete(engine.id);
     this.planDue.delete(engine);
     engine.retained.clear();
+    this.changes?.engines.add(engine);
     for (const entry of this.table.all()) if (entry.pin === engine.id) entry.pin = undefined;
     this.enginesChanged();
   }
@@ -166,6 +174,7 @@ export class State {
     call.engine = this.bind(call);
     this.queuesOf(call).at(call.level).insert(call);
     awaitPromotion(this, call, at);
+    this.changes?.call(call);
     this.queued(call);
   }
 
@@ -179,7 +188,10 @@ export class State {
       call.engine.incomingCalls++;
       engines.add(call.engine);
     }
-    for (const call of calls) this.queuesOf(call).at(call.level).insert(call);
+    for (const call of calls) {
+      this.queuesOf(call).at(call.level).insert(call);
+      this.changes?.call(call);
+    }
     for (const engine of engines) {
       engine.incomingCalls = 0;
       this.wantPlan(engine);
@@ -229,6 +241,7 @@ export class State {
     this.table.dropAlone(call.program);
     this.calls.delete(call);
     call.stage = "ended";
+    this.changes?.call(call);
     this.deadlines.remove(call);
     this.emit({ kind: "ack", call: call.id, seq: call.seq });
   }
@@ -262,6 +275,7 @@ export class State {
   }
 
   programEnded(entry: ProgramEntry): void {
+    this.changes?.program(entry);
     for (const engine of dropRetained(entry)) this.wantPlan(engine);
   }
 

@@ -127,6 +127,16 @@ export class ProcessTable {
     return this.entries.values();
   }
 
+  /** Some entries, see `IdTable.page`. */
+  page<V>(
+    from: string | undefined,
+    max: number,
+    view: (entry: ProgramEntry) => V,
+  ): { items: V[]; next: string | undefined } {
+    const { values, next } = this.entries.page(from, max);
+    return { items: values.map(view), next };
+  }
+
   /** The program's entry, made when it is unknown (design §6: an unknown program in a header is created). */
   open(id: ProgramId, at: Millis, alone = false): ProgramEntry {
     const known = this.entries.get(id);
@@ -179,15 +189,23 @@ export class ProcessTable {
     return true;
   }
 
-  /** Drops programs without active calls that nobody has used for `idleMaxMs`; looks at `looksMax` of them. */
-  dropIdle(at: Millis, looksMax: number): void {
+  /**
+   * Drops programs without active calls that nobody has used for `idleMaxMs`; looks at `looksMax` of them.
+   *
+   * @param dropped hears of each.
+   */
+  dropIdle(at: Millis, looksMax: number, dropped: (entry: ProgramEntry) => void): void {
     for (let looks = 0; looks < looksMax; looks++) {
       const entry = this.stale.popDue(at);
       if (!entry) return;
       if (this.entries.get(entry.id) !== entry) continue;
       const dueAt = (entry.threadCount > 0 ? at : entry.lastUse()) + this.idleMaxMs;
-      if (dueAt <= at) this.entries.delete(entry);
-      else this.stale.push(dueAt, entry);
+      if (dueAt > at) {
+        this.stale.push(dueAt, entry);
+        continue;
+      }
+      this.entries.delete(entry);
+      dropped(entry);
     }
   }
 

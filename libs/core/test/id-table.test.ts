@@ -104,4 +104,34 @@ describe("the table of values by id", () => {
     expect([...table.values()]).toHaveLength(20_167);
     for (const value of values.filter((_, i) => i % 3 === 0)) expect(table.get(value.id)).toBe(value);
   });
+
+  it("shows page after page each value that stays, once, whatever else comes and goes", () => {
+    const step = fc.record({ max: fc.integer({ min: 1, max: 40 }), key: fc.integer({ min: 0, max: 400 }) });
+    fc.assert(
+      fc.property(fc.array(step, { minLength: 1, maxLength: 200 }), fc.boolean(), (steps, isCrowded) => {
+        const table = new IdTable<Named>();
+        const staying = isCrowded ? sameHash(150) : Array.from({ length: 300 }, (_, i) => `s/${i}`);
+        for (const id of staying) table.add({ id });
+        const passing = new Map<string, Named>();
+        const seen: string[] = [];
+        let from: string | undefined;
+        for (let turn = 0; ; turn++) {
+          const { max, key } = steps[turn % steps.length] as { max: number; key: number };
+          const { values, next } = table.page(from, max);
+          expect(values.length).toBeLessThanOrEqual(max);
+          seen.push(...ids(values).filter((id) => !id.startsWith("p/")));
+          if (next === undefined) break;
+          from = next;
+          const id = `p/${key}`;
+          const known = passing.get(id);
+          if (known) table.delete(known);
+          else table.add({ id });
+          if (known) passing.delete(id);
+          else passing.set(id, table.get(id) as Named);
+        }
+        expect(seen.sort()).toEqual([...staying].sort());
+      }),
+      { numRuns: 60 },
+    );
+  });
 });

@@ -8,6 +8,7 @@ export * from "./ids.ts";
 export * from "./limits.ts";
 export * from "./messages.ts";
 export * from "./nats/index.ts";
+export * from "./pool-picture.ts";
 export * from "./records.ts";
 export * from "./shown-answer.ts";
 export * from "./subjects.ts";

@@ -22,8 +22,11 @@ const count = z.int().nonnegative();
 const millis = z.number().nonnegative();
 const callKey = z.string();
 
-/** `waiting`: in a queue. `starting`: an agent was told to run it and fetches it. The others: as its agent reports. */
-export const viewStateSchema = z.enum(["waiting", "starting", "running", "parked", "swapped", "evicted"]);
+/**
+ * `waiting`: in a queue. `starting`: an agent was told to run it and fetches it. `ending`: its record is being written.
+ * The others: as its agent reports.
+ */
+export const viewStateSchema = z.enum(["waiting", "starting", "running", "parked", "swapped", "evicted", "ending"]);
 
 /** A call that is not acked yet. */
 export const viewCallSchema = z.object({

@@ -12,6 +12,9 @@ import {
   haveAnswerSchema,
   planSchema,
   statusSchema,
+  viewAskSchema,
+  viewChangesSchema,
+  viewPageSchema,
 } from "../src/index.ts";
 
 interface Example {
@@ -20,6 +23,74 @@ interface Example {
 }
 
 const counters = { steps: 1_200, stepCalls: 4_100, busyMs: 90_000.25, tokens: 4_000, batchMax: 8 };
+
+const viewPool = {
+  pool: "main",
+  epoch: 41,
+  leader: "scheduler-1",
+  policy: "plas",
+  waitingByLevel: [3, 1, 0],
+  levelBoundsMs: [250.5, 751.5],
+  queuedCalls: 17,
+  runningCalls: 8,
+  queuedCallsMax: 10_000,
+  programs: 12,
+  endsPerSecond: 3.5,
+  dispatching: false,
+  reason: "the outcomes stream is 80 % full",
+  totals: { demotions: 4, promotions: 1, preemptions: 2, ended: 99, failovers: 1 },
+};
+const viewCall = {
+  call: "default/call-1",
+  program: "research agent – 日本",
+  thread: "branch-2",
+  state: "parked",
+  level: 2,
+  engine: "engine-1",
+  attempt: 2,
+  arrivedAtMs: 1_764_000_000_000.25,
+  waitingMs: 800.5,
+  serviceMs: 120.25,
+  promptTokens: 210,
+  completionTokens: 40,
+};
+const viewProgram = {
+  tenant: "default",
+  program: "research agent – 日本",
+  state: "open",
+  serviceMs: 820.25,
+  waitingMs: 33,
+  attained: 410.5,
+  level: 1,
+  calls: { waiting: 1, running: 1, ended: 5 },
+  startedAtMs: 1_764_000_000_000.25,
+  lastAtMs: 1_764_000_009_000,
+  pin: "engine-1",
+};
+const viewEngine = {
+  engine: "engine-1",
+  incarnation: "inc-7f3a",
+  state: "up",
+  info: {
+    kind: "llama",
+    models: ["smollm2-135m-instruct"],
+    preemption: "swap",
+    batchCallsMax: 4,
+    residentCallsMax: 8,
+    heldCallsMax: 64,
+    kvBlocks: 512,
+    blockTokens: 16,
+    contextTokensMax: 2_048,
+    hostBlocks: 1_024,
+    retains: true,
+  },
+  run: ["default/call-2"],
+  reserve: ["default/call-3"],
+  keep: [{ call: "default/call-1", tier: "host" }],
+  retained: [{ call: "default/call-0", tier: "engine" }],
+  counters,
+  kv: { running: 20, parked: 0, retained: 8, host: 16 },
+};
 
 const plan = {
   pool: "main",
@@ -286,5 +357,38 @@ export const examples: Record<string, Example> = {
   "answer-error": {
     schema: controlAnswerSchema,
     message: { ok: false, error: { code: "not_found", message: "No such program." } },
+  },
+  "view-watch": { schema: viewAskSchema, message: { op: "watch" } },
+  "view-ask": {
+    schema: viewAskSchema,
+    message: { op: "page", what: "calls", from: "hdefault/call-1", max: 100, tenant: "default", program: "research" },
+  },
+  "view-page": {
+    schema: viewPageSchema,
+    message: {
+      pool: viewPool,
+      number: 12,
+      atMs: 1_764_000_010_000.5,
+      programs: [viewProgram],
+      calls: [viewCall],
+      engines: [viewEngine],
+      next: "hdefault/call-1",
+    },
+  },
+  "view-changes": {
+    schema: viewChangesSchema,
+    message: {
+      pool: viewPool,
+      number: 13,
+      atMs: 1_764_000_010_100.5,
+      programs: [viewProgram],
+      calls: [viewCall],
+      engines: [viewEngine],
+      gone: {
+        programs: [{ tenant: "default", program: "old" }],
+        calls: ["default/call-0"],
+        engines: ["engine-0"],
+      },
+    },
   },
 };

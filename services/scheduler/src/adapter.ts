@@ -39,6 +39,7 @@ import { InputRecorder } from "./recorder.ts";
 import { RecordsIo } from "./records-io.ts";
 import { StateIo } from "./state-io.ts";
 import { clockOffset, readTakeOver } from "./take-over.ts";
+import { ViewIo } from "./view-io.ts";
 
 const LEADERSHIP_TICK_MS = 500;
 const OUTCOMES_POLL_MS = 5_000;
@@ -68,6 +69,7 @@ export class SchedulerService implements Io {
   readonly #records = new RecordsIo(this);
   readonly #state = new StateIo(this);
   readonly #control = new ControlIo(this);
+  readonly #view = new ViewIo(this);
   readonly #timers: NodeJS.Timeout[] = [];
   readonly #subscriptions: { unsubscribe(): void }[] = [];
   readonly #inFlight = new Set<Promise<void>>();
@@ -194,7 +196,7 @@ export class SchedulerService implements Io {
     this.#machine = new SchedulerMachine(this.#options.machine, takeOver, this.#at(), this.#inputLog?.recorder);
     for (const effect of this.#machine.start()) this.#carryOut(effect);
     this.#listen(subjects.report(pool), agentMessageSchema, (message) => this.receive({ kind: "agent", message }));
-    this.#subscriptions.push(this.#control.listen());
+    this.#subscriptions.push(this.#control.listen(), this.#view.listen());
     this.#every(TICK_MS, () => this.receive({ kind: "tick" }));
     this.#every(OUTCOMES_POLL_MS, () => this.#do(this.#records.pollUse()));
     this.#do(this.#calls.run(messages, toRead));
@@ -282,6 +284,12 @@ export class SchedulerService implements Io {
         break;
       case "answer":
         this.#control.answer(effect.token, effect.answer);
+        break;
+      case "answerView":
+        this.#view.answer(effect.token, effect.page);
+        break;
+      case "sendChanges":
+        send(bus, subjects.events(pool), effect.changes);
         break;
       case "after":
         if (effect.ms === 0) setImmediate(() => this.receive(effect.event));

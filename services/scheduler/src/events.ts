@@ -17,6 +17,9 @@ import type {
   RecordHead,
   Status,
   TerminalStatus,
+  ViewAsk,
+  ViewChanges,
+  ViewPage,
   WriteResult,
 } from "@autellix/protocol";
 
@@ -51,6 +54,9 @@ export type Event =
   /** An effect `after` has come due. */
   | { kind: "retry"; effect: Effect }
   | { kind: "flushPrograms" }
+  | { kind: "view"; ask: ViewAsk; token: ReplyToken }
+  /** Changes that watchers have not heard of are due. */
+  | { kind: "viewDue" }
   | { kind: "wake" }
   /** Every `TICK_MS`. */
   | { kind: "tick" };
@@ -108,6 +114,8 @@ export type Effect =
   | { kind: "storeModels"; models: string[] }
   | { kind: "lookUpOutcome"; address: CallAddress; token: ReplyToken }
   | { kind: "answer"; token: ReplyToken; answer: ControlAnswer }
+  | { kind: "answerView"; token: ReplyToken; page: ViewPage }
+  | { kind: "sendChanges"; changes: ViewChanges }
   /** Feeds `event` after `ms`. */
   | { kind: "after"; ms: number; event: Event }
   | { kind: "log"; level: "info" | "warn" | "error"; fields: Record<string, unknown>; text: string }

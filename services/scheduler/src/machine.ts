@@ -25,6 +25,7 @@ import { ProgramStore } from "./programs.ts";
 import type { InputSink } from "./recorder.ts";
 import { RecordDesk } from "./records.ts";
 import { StatusDesk } from "./status.ts";
+import { ViewDesk } from "./view.ts";
 import { toCoreCapacity, toCoreRecord, toCoreReport, toWirePlan } from "./wire.ts";
 
 /** Period of `tick`: liveness, beat, status and deadlines. */
@@ -45,6 +46,7 @@ export class SchedulerMachine {
   private readonly records: RecordDesk;
   private readonly control: ControlDesk;
   private readonly status: StatusDesk;
+  private readonly view: ViewDesk;
   /** Records read at the take-over, until the calls that they belong to are read. */
   private gathered: TakeOver["records"];
   /** Engines that have not reported yet, while gathering. */
@@ -76,6 +78,16 @@ export class SchedulerMachine {
     this.records = new RecordDesk(this.epoch, this.calls, emit);
     this.control = new ControlDesk(config.pool, core.policy.measures, this.core, this.programs, emit);
     this.status = new StatusDesk(config, this.epoch);
+    const state = (engine: string) => this.stateOf(engine);
+    this.view = new ViewDesk({
+      config,
+      epoch: this.epoch,
+      core: this.core,
+      status: this.status,
+      infos: this.infos,
+      state,
+      emit,
+    });
     this.gathered = takeOver.records;
     this.missing = new Set(takeOver.engines);
     this.startedAt = at;
@@ -105,6 +117,13 @@ export class SchedulerMachine {
         break;
       case "control":
         this.controlled(event.tenant, event.control, event.token, at);
+        break;
+      case "view":
+        // Before it leads it knows too little to show: the caller asks again.
+        if (this.leading) this.view.asked(event.ask, event.token, at);
+        break;
+      case "viewDue":
+        this.view.due(at);
         break;
       case "beat":
         this.heardBeat(event.beat.epoch, event.beat.leader, at);
@@ -172,10 +191,12 @@ export class SchedulerMachine {
     }
     if (this.liveness.heard(report.engine, report.incarnation)) {
       this.feed({ kind: "engineSuspected", at, engine: engineId(report.engine), suspected: false });
+      this.view.touchEngine(report.engine);
     }
     if (report.info && known?.incarnation !== report.incarnation) this.joined(report, report.info, at);
     this.status.heard(report);
     this.feed({ kind: "reported", at, report: toCoreReport(report, this.epoch) });
+    this.view.heard(report);
     for (const frontend of report.frontendsDead) this.frontendDead(frontend, at);
     this.missing.delete(report.engine);
     this.leadWhenGathered(at);
@@ -206,6 +227,7 @@ export class SchedulerMachine {
   private lose(engine: string, cause: "exit" | "silence", at: number): void {
     this.liveness.forget(engine);
     this.status.forget(engine);
+    this.view.forget(engine);
     this.infos.delete(engine);
     this.feed({ kind: "engineLost", at, engine: engineId(engine), cause });
     this.log("warn", { engine, cause }, "engine lost");
@@ -267,12 +289,17 @@ export class SchedulerMachine {
     const { suspected, lost } = this.liveness.tick(at);
     for (const engine of suspected) {
       this.feed({ kind: "engineSuspected", at, engine: engineId(engine), suspected: true });
+      this.view.touchEngine(engine);
       this.log("warn", { engine }, "engine is silent");
     }
     for (const engine of lost) this.lose(engine, "silence", at);
     this.feed({ kind: "timePassed", at });
-    const state = (engine: string) => (this.liveness.agents.get(engine)?.suspected ? "suspect" : "up");
+    const state = (engine: string) => this.stateOf(engine);
     this.effects.push({ kind: "sendStatus", status: this.status.view(this.core, this.infos, state, at) });
+  }
+
+  private stateOf(engine: string): "up" | "suspect" {
+    return this.liveness.agents.get(engine)?.suspected ? "suspect" : "up";
   }
 
   private outcomesUsed(share: number, at: number): void {

@@ -15,6 +15,8 @@ export class StatusDesk {
   private samples: { at: number; ends: number }[] = [];
   private ends = 0;
   private reason: string | undefined;
+  /** What was said last. */
+  last: Status | undefined;
 
   constructor(config: MachineConfig, epoch: number) {
     this.config = config;
@@ -34,6 +36,11 @@ export class StatusDesk {
     this.ends++;
   }
 
+  /** Since this leader began. */
+  get endedCalls(): number {
+    return this.ends;
+  }
+
   /** Why nothing new is dispatched. @returns whether it changed. */
   setReason(reason: string | undefined): boolean {
     const changed = reason !== this.reason;
@@ -49,7 +56,7 @@ export class StatusDesk {
   ): Status {
     const { queued, running } = core.counts();
     const reason = this.reason ?? (infos.size === 0 ? "no engine" : undefined);
-    return {
+    this.last = {
       pool: this.config.pool,
       epoch: this.epoch,
       policy: this.config.policy,
@@ -68,6 +75,7 @@ export class StatusDesk {
       dispatching: reason === undefined,
       ...(reason === undefined ? {} : { reason }),
     };
+    return this.last;
   }
 
   private rate(at: number): number {
