@@ -196,5 +196,8 @@ export interface Engine {
   /** Of the server behind it, where there is one; `sinceMs`: for so long. Its calls wait while it is down. */
   health?(): { state: "up" } | { state: "down"; sinceMs: number };
 
+  /** Of the server behind it: slots that it has now, requests that it keeps waiting; each undefined when it does not say. */
+  slotsNow?(): Promise<{ slots?: number | undefined; queued?: number | undefined }>;
+
   shutdown(): Promise<void>;
 }

@@ -4,6 +4,7 @@ export * from "./chat-body.ts";
 export * from "./chat-messages.ts";
 export * from "./codec.ts";
 export * from "./errors.ts";
+export * from "./facts.ts";
 export * from "./ids.ts";
 export * from "./limits.ts";
 export * from "./messages.ts";

@@ -33,6 +33,8 @@ export const subjects = {
   view: (pool: string) => `autellix.pools.${pool}.view`,
   /** Changes of that, while somebody watches. */
   events: (pool: string) => `autellix.pools.${pool}.events`,
+  /** A question to every process: what it knows of itself. */
+  facts: "autellix.facts",
   /** Token messages, ends and questions for one run of one frontend. */
   tokens: (frontend: string) => `autellix.tokens.${frontend}`,
 } as const;

@@ -1,7 +1,7 @@
 /**
  * One frontend, wired: NATS, keys, machine, HTTP. `main.ts` runs it as a process, tests run it beside themselves.
  */
-import { openBus } from "@autellix/protocol";
+import { answerFacts, openBus } from "@autellix/protocol";
 import type { Logger } from "@autellix/runtime";
 import { Adapter } from "./adapter.ts";
 import { CallTrace } from "./call-trace.ts";
@@ -49,6 +49,8 @@ export async function startFrontend(config: Config, { log, progress, fail }: Fro
     throw error;
   }
   log.info({ host, port }, "listening");
+  const facts = () => ({ service: "frontend", bodyBytesMax: limits.bodyBytesMax, http: { host, port } });
+  answerFacts(bus, facts, (error) => log.warn({ err: error }, "a question for facts stays without answer"));
   return {
     port,
     stop: async () => {

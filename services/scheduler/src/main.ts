@@ -1,7 +1,7 @@
 /** Starts one scheduler of one pool: it leads, or stands by. */
 import { randomUUID } from "node:crypto";
 import { doublingLadder } from "@autellix/core";
-import { openBus } from "@autellix/protocol";
+import { answerFacts, openBus } from "@autellix/protocol";
 import { runService } from "@autellix/runtime";
 import { SchedulerService } from "./adapter.ts";
 import {
@@ -71,6 +71,13 @@ await runService({
       log,
       fail,
     });
+    const facts = () => ({
+      service: "scheduler",
+      pool: config.AUTELLIX_POOL,
+      epoch: service.epoch,
+      replicas: config.AUTELLIX_REPLICAS,
+    });
+    answerFacts(bus, facts, (error) => log.warn({ err: error }, "a question for facts stays without answer"));
     await service.start();
     return {
       async stop() {

@@ -1,8 +1,9 @@
 /** Process of one worker agent: configuration, engine, connection. */
-import { NAME_PATTERN, openBus } from "@autellix/protocol";
+import { answerFacts, NAME_PATTERN, openBus } from "@autellix/protocol";
 import { commonConfig, envInt, envText, runService } from "@autellix/runtime";
 import { z } from "zod";
 import { startAgent, waitForStreams } from "./agent.ts";
+import { agentFacts } from "./facts.ts";
 import { defaultLimits } from "./limits.ts";
 import { engineConfig, missingOf, openEngine } from "./open-engine.ts";
 
@@ -48,6 +49,8 @@ await runService({
     progress("waiting for the scheduler's streams");
     await waitForStreams(bus, signal);
     const { AUTELLIX_POOL: pool, AUTELLIX_ENGINE_ID: engineId } = config;
+    const noFacts = (error: unknown) => log.warn({ err: error }, "a question for facts stays without answer");
+    answerFacts(bus, () => agentFacts(config, pool, engineId, engine), noFacts);
     const agent = startAgent({
       bus,
       engine,

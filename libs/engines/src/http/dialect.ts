@@ -72,6 +72,13 @@ export interface Dialect {
   healthy(): Promise<boolean>;
   /** Requests that the server holds now, running or waiting; undefined when it does not say. */
   load(): Promise<number | undefined>;
+  /** Slots that the server has now, and requests that it keeps waiting; each undefined when it does not say. */
+  slotsNow?(): Promise<SlotsNow>;
+}
+
+export interface SlotsNow {
+  slots?: number | undefined;
+  queued?: number | undefined;
 }
 
 /** What a request needs so that it can be streamed, counted and resumed. */

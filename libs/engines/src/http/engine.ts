@@ -10,7 +10,7 @@ import { checkedBatch } from "../checked-batch.ts";
 import type { Engine, EngineCall, EngineCounters, OpenCall, StepCall, StepResult, Swap } from "../port.ts";
 import { HttpCall } from "./call.ts";
 import { answerText, wholeIds } from "./characters.ts";
-import type { IdDialect } from "./dialect.ts";
+import type { IdDialect, SlotsNow } from "./dialect.ts";
 import { ServerFailure, tooLong } from "./failure.ts";
 import type { Health } from "./health.ts";
 import { BYTES_PER_TOKEN_MAX } from "./options.ts";
@@ -42,6 +42,11 @@ export class HttpEngine implements Engine {
   /** Whether the server works; an agent whose server is down for long may leave its pool. */
   health(): Health {
     return this.#server.health.health;
+  }
+
+  /** What the server says now of its slots. @throws ServerFailure when it cannot be asked. */
+  async slotsNow(): Promise<SlotsNow> {
+    return (await this.#server.dialect.slotsNow?.()) ?? {};
   }
 
   server(): ServerCounters {

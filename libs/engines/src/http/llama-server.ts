@@ -82,6 +82,11 @@ export function llamaServer(parts: LlamaServerParts): Dialect {
       }
       return await metricSum(client, ["llamacpp:requests_processing", "llamacpp:requests_deferred"]);
     },
+    async slotsNow() {
+      const props = record((await client.json("GET", "/props")).json);
+      const queued = await metricSum(client, ["llamacpp:requests_deferred"]);
+      return { slots: number(props.total_slots), queued };
+    },
   };
 }
 

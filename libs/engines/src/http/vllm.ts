@@ -72,6 +72,7 @@ export function vllm(parts: VllmParts): Dialect {
     }),
     healthy: () => healthyAt(client, "/health"),
     load: () => metricSum(client, ["vllm:num_requests_running", "vllm:num_requests_waiting"]),
+    slotsNow: async () => ({ queued: await metricSum(client, ["vllm:num_requests_waiting"]) }),
   };
 }
 
@@ -128,6 +129,7 @@ export function sglang(parts: SglangParts): Dialect {
     }),
     healthy: () => healthyAt(client, "/health"),
     load: () => metricSum(client, ["sglang:num_running_reqs", "sglang:num_queue_reqs"]),
+    slotsNow: async () => ({ queued: await metricSum(client, ["sglang:num_queue_reqs"]) }),
   };
 }
 
