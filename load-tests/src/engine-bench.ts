@@ -62,6 +62,7 @@ async function llama(options: EngineBenchOptions, cores: Cores | undefined, sign
   const modelFile = await modelFileOf(options.modelFile, process.env, signal);
   const child = startPinned(cores?.engine);
   let agent: AgentArm | undefined;
+  let traffic: AgentArm | undefined;
   try {
     const batchMax = Math.max(...options.batches);
     const contextTokens = Math.max(2_048, options.promptTokens + options.tokens + CONTEXT_MARGIN_TOKENS);
@@ -79,18 +80,37 @@ async function llama(options: EngineBenchOptions, cores: Cores | undefined, sign
       onProgress: showStatus,
       signal,
     });
+    traffic = await startTraffic(cores, batchMax, signal);
     const through = agent;
+    const around = traffic;
+    const direct = async (load: DecodeLoad) => (await child.ask({ kind: "decode", load })) as Measured;
     const batches = await eachBatch(options, signal, {
-      direct: async (load) => (await child.ask({ kind: "decode", load })) as Measured,
+      direct,
+      beside: around && ((load) => around.during(load, () => direct(load))),
       agent: (load) => through.decode(load),
     });
-    await agent.stop();
-    agent = undefined;
+    await Promise.all([agent.stop(), traffic?.stop()]);
+    agent = traffic = undefined;
     return { against: "node-llama-cpp", batches, contexts: await contextsOf(child, modelFile, options) };
   } finally {
-    await agent?.stop();
+    await Promise.all([agent?.stop(), traffic?.stop()]);
     await child.stop();
   }
+}
+
+/**
+ * What stands around an agent's engine, without the engine: the same calls through another Autellix, whose engine only
+ * waits as long as a step would take. A core computes more slowly while its neighbours work.
+ */
+async function startTraffic(cores: Cores | undefined, batchMax: number, signal: AbortSignal) {
+  if (cores === undefined) return undefined;
+  return await AgentArm.start({
+    args: ["--engine", "simulated", "--preset", "smollm2-cpu", "--engines", "1", ...ONE_FRONTEND],
+    env: { AUTELLIX_BATCH_CALLS_MAX: String(batchMax) },
+    cores: { engine: cores.others, others: cores.others },
+    onProgress: showStatus,
+    signal,
+  });
 }
 
 const ONE_FRONTEND = ["--frontends", "1", "--log-level", "warn"];
@@ -144,29 +164,35 @@ async function http(
   }
 }
 
+type Arm = (load: DecodeLoad) => Promise<Measured>;
+
 async function eachBatch(
   options: EngineBenchOptions,
   signal: AbortSignal,
-  arms: Record<"direct" | "agent", (load: DecodeLoad) => Promise<Measured>>,
+  arms: { direct: Arm; beside?: Arm | undefined; agent: Arm },
 ): Promise<BatchResult[]> {
   const { promptTokens, tokens, seed, pairs, batches } = options;
   const results: BatchResult[] = [];
   for (const batch of batches) {
-    const measure = (arm: "direct" | "agent") => async (round: number) => {
+    const measure = (arm: string, run: Arm) => async (round: number) => {
       signal.throwIfAborted();
       showStatus(`${batch} calls at once, pair ${round + 1} of ${pairs}, ${arm}`);
       for (let attempt = 0; ; attempt++) {
         try {
           const seeds = seed + (1 + round) * ATTEMPTS_MAX + attempt;
-          return await arms[arm]({ batch, promptTokens, tokens, seed: seeds });
+          return await run({ batch, promptTokens, tokens, seed: seeds });
         } catch (error) {
           if (!(error instanceof Error) || error.name !== NoWindow.name || attempt + 1 >= ATTEMPTS_MAX) throw error;
         }
       }
     };
     // The first of each arm touches memory that it has never touched.
-    for (const arm of ["direct", "agent"] as const) await measure(arm)(-1);
-    const measured = await measurePairs(pairs, { direct: measure("direct"), agent: measure("agent") });
+    const direct = measure("direct", arms.direct);
+    const agent = measure("agent", arms.agent);
+    await direct(-1);
+    await agent(-1);
+    const beside = arms.beside && measure("direct beside traffic", arms.beside);
+    const measured = await measurePairs(pairs, { direct, beside, agent });
     results.push({ batch, ...summarisePairs(measured) });
   }
   return results;

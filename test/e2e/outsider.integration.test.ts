@@ -141,12 +141,13 @@ describe.skipIf(natsPy === undefined)("a NATS client of another language", () =>
     const runningAck = await again();
     expect(await onEngine(callId), "it still runs").toMatchObject({ state: "running" });
     expect(runningAck.error?.description).toMatch(/per subject/);
+    // Now: a step that it is still in when it is cancelled counts its token later.
+    await cancel(blockers[1] ?? "");
 
     const answer = await outsider.read(first);
     expect(answer.at(-1)?.headers["Autellix-End"]).toBe("completed");
     const stored = await record(callId);
     expect(stored?.body).toMatchObject({ status: "completed", usage: { completion_tokens: 400 } });
-    await cancel(blockers[1] ?? "");
     await expectNothingQueued();
 
     const before = (await observer.report(ENGINE)).counters.tokens;

@@ -75,6 +75,23 @@ export class AgentArm {
     return { tokensPerS, cpuMsPerToken: (this.#agentCpuMs() - before) / tokensAll };
   }
 
+  /** What `act` gives, while such loads go through one after the other. */
+  async during<T>(load: DecodeLoad, act: () => Promise<T>): Promise<T> {
+    let over = false;
+    const traffic = async () => {
+      while (!over) await callAll(this.#endpoint, this.#model, load);
+    };
+    const goesOn = traffic();
+    // What goes wrong in it is told when it is over.
+    goesOn.catch(() => {});
+    try {
+      return await act();
+    } finally {
+      over = true;
+      await goesOn;
+    }
+  }
+
   /** Over all of the load, prompts included. */
   async tokensPerS(load: DecodeLoad): Promise<number> {
     return await tokensPerS(this.#endpoint, this.#model, load);

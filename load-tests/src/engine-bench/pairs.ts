@@ -1,4 +1,4 @@
-/** Pairs of measurements that take turns: what slows the machine down for a while slows both arms. */
+/** Measurements of all arms that take turns: what slows the machine down for a while slows each of them. */
 import { quantile } from "../stats.ts";
 
 export interface Measured {
@@ -9,6 +9,8 @@ export interface Measured {
 
 export interface Pair {
   direct: Measured;
+  /** The direct one again, while the other cores do what they do around an agent. */
+  beside?: Measured;
   agent: Measured;
 }
 
@@ -20,24 +22,32 @@ export interface PairsSummary {
   share: number;
   shareMin: number;
   shareMax: number;
+  /** Median of `beside`, and of the pairs' shares of it; NaN where it was not measured. */
+  beside: number;
+  shareBeside: number;
   /** Medians, ms per token; NaN where it was not measured. */
   directCpuMs: number;
   agentCpuMs: number;
   pairs: readonly Pair[];
 }
 
-/** A B, B A, A B …: neither arm always follows the other. */
+type Arm = (round: number) => Promise<Measured>;
+
+/** A B C, C B A, A B C …: no arm always follows the same other. */
 export async function measurePairs(
   count: number,
-  arms: Record<keyof Pair, (round: number) => Promise<Measured>>,
+  arms: { direct: Arm; beside?: Arm | undefined; agent: Arm },
 ): Promise<Pair[]> {
   const pairs: Pair[] = [];
   for (let round = 0; round < count; round++) {
     const pair: Partial<Pair> = {};
-    for (const arm of round % 2 === 0 ? (["direct", "agent"] as const) : (["agent", "direct"] as const))
-      pair[arm] = await arms[arm](round);
+    const order = ["direct", "beside", "agent"] as const;
+    for (const name of round % 2 === 0 ? order : order.toReversed()) {
+      const measured = await arms[name]?.(round);
+      if (measured !== undefined) pair[name] = measured;
+    }
     const { direct, agent } = pair;
-    if (direct && agent) pairs.push({ direct, agent });
+    if (direct && agent) pairs.push({ ...pair, direct, agent });
   }
   return pairs;
 }
@@ -45,6 +55,14 @@ export async function measurePairs(
 export function summarisePairs(pairs: readonly Pair[]): PairsSummary {
   const sorted = (read: (pair: Pair) => number) => pairs.map(read).sort((a, b) => a - b);
   const median = (read: (pair: Pair) => number) => quantile(sorted(read), 0.5);
+  const besides = pairs.flatMap(({ beside, agent }) =>
+    beside === undefined ? [] : [{ beside: beside.tokensPerS, share: agent.tokensPerS / beside.tokensPerS }],
+  );
+  const middle = (values: number[]) =>
+    quantile(
+      values.sort((a, b) => a - b),
+      0.5,
+    );
   const shares = sorted(({ direct, agent }) => agent.tokensPerS / direct.tokensPerS);
   return {
     direct: median(({ direct }) => direct.tokensPerS),
@@ -52,6 +70,8 @@ export function summarisePairs(pairs: readonly Pair[]): PairsSummary {
     share: quantile(shares, 0.5),
     shareMin: shares[0] ?? Number.NaN,
     shareMax: shares.at(-1) ?? Number.NaN,
+    beside: middle(besides.map(({ beside }) => beside)),
+    shareBeside: middle(besides.map(({ share }) => share)),
     directCpuMs: median(({ direct }) => direct.cpuMsPerToken ?? Number.NaN),
     agentCpuMs: median(({ agent }) => agent.cpuMsPerToken ?? Number.NaN),
     pairs,

@@ -14,16 +14,18 @@ export interface BatchResult extends PairsSummary {
 
 /** @param direct what the agent's arm is compared with. */
 export function throughputText(direct: string, results: readonly BatchResult[], ratioWanted: number): string {
-  const rows = results.map(({ batch, direct, agent, share, shareMin, shareMax, directCpuMs, agentCpuMs, pairs }) => [
-    batch,
-    pairs.length,
-    direct,
-    agent,
-    percent(share),
-    `${percent(shareMin)} … ${percent(shareMax)}`,
-    verdict(share >= ratioWanted),
-    directCpuMs,
-    agentCpuMs,
+  const rows = results.map((one) => [
+    one.batch,
+    one.pairs.length,
+    one.direct,
+    one.agent,
+    percent(one.share),
+    `${percent(one.shareMin)} … ${percent(one.shareMax)}`,
+    verdict(one.share >= ratioWanted),
+    one.beside,
+    percent(one.shareBeside),
+    one.directCpuMs,
+    one.agentCpuMs,
   ]);
   const head = [
     "calls at once",
@@ -33,6 +35,8 @@ export function throughputText(direct: string, results: readonly BatchResult[], 
     "share",
     "of the pairs",
     `≥ ${percent(ratioWanted)}`,
+    "beside the same traffic",
+    "share of that",
     "CPU ms/token",
     "agent's",
   ];

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { cacheDir } from "@autellix/runtime";
 import { obtainLlamaServer } from "./llama-server.ts";
-import { type EquipmentOptions, obtainTinyModel, obtainVllm } from "./vllm.ts";
+import { type EquipmentOptions, obtainChatModel, obtainTinyModel, obtainVllm } from "./vllm.ts";
 
 /** Of the tiny model, wherever a server of the equipment serves it. */
 export const TINY_SEED = 1;
@@ -11,8 +11,8 @@ export const TINY_SEED = 1;
 export type Component<T> = T | { missing: string };
 
 export interface Equipment {
-  /** `modelDir` holds the tiny model. */
-  vllm: Component<{ python: string; modelDir: string }>;
+  /** `modelDir` holds the tiny model, `chatModelDir` SmolLM2. */
+  vllm: Component<{ python: string; modelDir: string; chatModelDir: string }>;
   llamaServer: Component<{ bin: string }>;
 }
 
@@ -25,7 +25,8 @@ export async function obtainEquipment(options: Omit<EquipmentOptions, "cache">):
     })),
     vllm: await component(all, "vLLM", "or set VLLM_PYTHON to a Python that has it", async () => {
       const vllm = await obtainVllm(all);
-      return { python: vllm.python, modelDir: await obtainTinyModel(vllm, { ...all, seed: TINY_SEED }) };
+      const modelDir = await obtainTinyModel(vllm, { ...all, seed: TINY_SEED });
+      return { python: vllm.python, modelDir, chatModelDir: await obtainChatModel(vllm, all) };
     }),
   };
 }

@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { mkdir, readFile, rm, statfs, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { tinyModel } from "@autellix/engines/tiny-model";
-import { runChild } from "@autellix/runtime";
+import { obtainDefaultModel, runChild } from "@autellix/runtime";
 import { obtainFolder } from "./folder.ts";
 import { type Env, findPython, OFFLINE, PIP_INSTALL } from "./python.ts";
 
@@ -64,25 +64,36 @@ export async function obtainVllm(options: EquipmentOptions): Promise<Vllm> {
 }
 
 /** The repository's tiny model as vLLM reads it. @returns its folder. */
-export async function obtainTinyModel(vllm: Vllm, options: EquipmentOptions & { seed: number }): Promise<string> {
-  const { env, seed } = options;
-  const bytes = tinyModel(seed);
+export function obtainTinyModel(vllm: Vllm, options: EquipmentOptions & { seed: number }): Promise<string> {
+  return obtainModel(vllm, "tiny", Buffer.from(tinyModel(options.seed)), options);
+}
+
+/** A real chat model, SmolLM2, as vLLM reads it (538 MB). @returns its folder. */
+export async function obtainChatModel(vllm: Vllm, options: EquipmentOptions): Promise<string> {
+  const { env, signal } = options;
+  return obtainModel(vllm, "chat", await readFile(await obtainDefaultModel({ env, signal })), options);
+}
+
+/** @param gguf the file's bytes. */
+async function obtainModel(vllm: Vllm, name: string, gguf: Buffer, options: EquipmentOptions): Promise<string> {
+  const { env, say } = options;
   const folder = await obtainFolder({
     ...options,
-    name: `tiny-model-${hashOf(bytes, await readFile(CONVERT))}`,
-    say: (text) => options.say(`tiny model for vLLM: ${text}`),
+    name: `${name}-model-${hashOf(gguf, await readFile(CONVERT))}`,
+    say: (text) => say(`${name} model for vLLM: ${text}`),
     async check(place) {
       if (!existsSync(join(place, "model", "model.safetensors"))) throw new Error("it has no weights");
     },
     async make(place, signal) {
-      options.say("tiny model for vLLM: converting …");
-      const gguf = join(place, "tiny.gguf");
-      await writeFile(gguf, bytes);
+      say(`${name} model for vLLM: converting …`);
+      const file = join(place, `${name}.gguf`);
+      await writeFile(file, gguf);
       const limit = AbortSignal.any([signal, AbortSignal.timeout(CHECK_MS_MAX)]);
-      await runChild(vllm.python, [CONVERT, gguf, join(place, "model")], {
+      await runChild(vllm.python, [CONVERT, file, join(place, "model")], {
         env: { ...env, ...OFFLINE },
         signal: limit,
       });
+      await rm(file);
     },
   });
   return join(folder, "model");
