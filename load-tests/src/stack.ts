@@ -12,6 +12,8 @@ export interface Stack {
   /** `http://127.0.0.1:<port>` of the first frontend. */
   baseUrl: string;
   natsUrl: string;
+  /** Queue, logs, `prometheus-targets.json`. */
+  dataDir: string;
   processes(): ProcessUse[];
   /** As Ctrl-C does; what is left after `STOP_MS_MAX` is killed and told as an error. */
   stop(): Promise<void>;
@@ -20,6 +22,8 @@ export interface Stack {
 export interface StackOptions {
   /** Options of `npm start`: `["--policy", "fcfs", "--model", "tiny"]`. Ports and data folder are added. */
   args: readonly string[];
+  /** Whether the services have ports for their metrics. */
+  metrics?: boolean;
   /** Variables on top of those that are inherited. */
   env?: Record<string, string> | undefined;
   /** A first start may download a model. */
@@ -34,6 +38,8 @@ const OUTPUT_CHARS_MAX = 64 * 1024;
 /** Frontends take ports from the first one upwards. */
 const FRONTENDS_MAX = 16;
 const PORT_TRIES_MAX = 50;
+/** More than a stack here has services. */
+const METRICS_PORTS = 16;
 const LOG_LINE_CHARS_MAX = 1_000;
 const READY = /autellix ready (http:\/\/\S+)/;
 
@@ -44,7 +50,9 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   const dataDir = await mkdtemp(join(tmpdir(), "autellix-load-"));
   const port = await freePorts(FRONTENDS_MAX);
   const natsPort = await freePorts(1);
-  const own = ["--port", String(port), "--nats-port", String(natsPort), "--data-dir", dataDir];
+  const metricsPort = options.metrics ? String(await freePorts(METRICS_PORTS)) : "off";
+  const ports = ["--port", String(port), "--nats-port", String(natsPort), "--metrics-port", metricsPort];
+  const own = [...ports, "--data-dir", dataDir];
   // A group of its own: Ctrl-C in the terminal reaches the load test alone, which then stops the stack in order.
   const command = [process.execPath, join(repository, "scripts/start.mjs"), "start", ...args, ...own];
   const child = spawn("env", [...Object.entries(env).map(([name, value]) => `${name}=${value}`), ...command], {
@@ -93,7 +101,13 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       `the stack did not get ready (${args.join(" ")}); the end of its output:\n${output.slice(-2_000)}\n${logs}`,
     );
   }
-  return { baseUrl, natsUrl: `nats://127.0.0.1:${natsPort}`, processes: () => readProcesses(child.pid ?? -1), stop };
+  return {
+    baseUrl,
+    natsUrl: `nats://127.0.0.1:${natsPort}`,
+    dataDir,
+    processes: () => readProcesses(child.pid ?? -1),
+    stop,
+  };
 }
 
 /** The last line of each log: the folder goes away with the stack. */

@@ -21,6 +21,8 @@ export interface TestStack {
   /** `http://127.0.0.1:<port>` of each frontend. */
   readonly urls: readonly string[];
   readonly natsUrl: string;
+  /** Queue, logs, `prometheus-targets.json`. */
+  readonly dataDir: string;
   /** The processes that the supervisor runs now; an empty list on a system without `/proc`. */
   processes(): TestProcess[];
   /** All log lines of all services so far. */
@@ -38,6 +40,8 @@ export interface TestStackOptions {
   engines?: number;
   frontends?: number;
   schedulers?: number;
+  /** Whether the services have ports for their metrics. */
+  metrics?: boolean;
   /** More options of `npm start`. */
   args?: readonly string[];
   /** Variables for all services, beside those of this process. */
@@ -49,11 +53,15 @@ const START_MS_MAX = 60_000;
 const STOP_MS_MAX = 30_000;
 const OUTPUT_CHARS_MAX = 16 * 1024;
 const PORT_TRIES_MAX = 50;
+/** More than a stack here has services. */
+const METRICS_PORTS = 16;
 const READY = /^autellix ready (http:\/\/\S+)/m;
 
 /** @throws Error with the end of the output when it does not get ready. */
 export async function startTestStack(options: TestStackOptions = {}): Promise<TestStack> {
   const { servers = [], engines = 1, frontends = 1, schedulers = 1, args = [], env = {} } = options;
+  // Stacks that start side by side must not find the same ports free.
+  const metricsPort = options.metrics ? String(await freePorts(METRICS_PORTS)) : "off";
   const { models = servers.length > 0 ? [] : ["tiny"] } = options;
   const folder = await mkdtemp(join(tmpdir(), "autellix-e2e-"));
   const temp = join(folder, "temp");
@@ -62,7 +70,7 @@ export async function startTestStack(options: TestStackOptions = {}): Promise<Te
   const port = await freePorts(frontends);
   const natsPort = await freePort();
   const own = servers.length > 0 ? {} : { engines };
-  const counts = { ...own, frontends, schedulers, port, "nats-port": natsPort };
+  const counts = { ...own, frontends, schedulers, port, "nats-port": natsPort, "metrics-port": metricsPort };
   const child = spawn(
     process.execPath,
     [
@@ -98,6 +106,7 @@ export async function startTestStack(options: TestStackOptions = {}): Promise<Te
   return {
     urls: Array.from({ length: frontends }, (_, index) => `http://127.0.0.1:${port + index}`),
     natsUrl: `nats://127.0.0.1:${natsPort}`,
+    dataDir,
     processes: () => childrenOf(child.pid),
     logs: () => logsBelow(dataDir),
     stop,

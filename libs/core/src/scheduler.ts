@@ -22,6 +22,7 @@ import { promoteDue } from "./starvation.ts";
 import { State, type Totals } from "./state.ts";
 import { type ProgramEntry, saved } from "./table.ts";
 import { Views } from "./views.ts";
+import type { WaitTally } from "./wait-tally.ts";
 
 /** One of a program's threads: an active call, with its own arrival, waiting and service. */
 export interface ActiveCall {
@@ -159,6 +160,9 @@ export class Scheduler {
     const { state } = this;
     for (const call of engine.run) if (isPreempted(call, engine, stamp)) state.totals.preemptions++;
     engine.planNumber = state.takePlanNumber();
+    for (const list of [batch.run, batch.reserve]) {
+      for (const call of list) if (!engine.has(call)) state.waits[call.level]?.add(waitedMs(call, at));
+    }
     const planned = (call: Call): PlannedCall => plannedCall(engine, call, at);
     const cancels = [...engine.cancels].filter((call) => call.stage === "queued");
     const plan: EnginePlan = {
@@ -236,6 +240,11 @@ export class Scheduler {
   /** The ladder in force. */
   get ladder(): Ladder {
     return this.state.ladder;
+  }
+
+  /** Waiting of calls when they began, by the level that they came from, Q1 first. */
+  get waits(): readonly Readonly<WaitTally>[] {
+    return this.state.waits;
   }
 
   /** What was done since this scheduler was made. */

@@ -17,6 +17,7 @@ import { byRank, LevelQueues } from "./queues.ts";
 import { dropRetained, type Retained } from "./retained.ts";
 import { awaitPromotion } from "./starvation.ts";
 import { ProcessTable, type ProgramEntry, saved } from "./table.ts";
+import { WaitTally } from "./wait-tally.ts";
 
 /**
  * Waiting over service at which a call is promoted, when nobody says otherwise. Others' usual choice, 8, makes a storm
@@ -66,7 +67,8 @@ export class State {
   /** Engines whose plan is due. */
   readonly planDue = new Set<Engine>();
   readonly totals: Totals = { promotions: 0, demotions: 0, preemptions: 0, failovers: 0 };
-
+  /** Waiting of calls when they were first given to an engine, by the level that they came from. */
+  readonly waits: WaitTally[];
   /** Set while somebody watches (views.ts): no decision looks at it. */
   changes: Changes | undefined;
 
@@ -92,6 +94,7 @@ export class State {
     this.binds = config.binding ?? "arrival";
     this.table = new ProcessTable(config.programIdleMaxMs);
     this.unbound = new LevelQueues(this.ladder.length);
+    this.waits = this.ladder.map(() => new WaitTally());
   }
 
   /** The ladder in force: the policy's own, the configured one, or what was learned. */

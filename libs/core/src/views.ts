@@ -151,6 +151,17 @@ export class Views {
     return [...(this.state.table.get(id)?.threads() ?? [])].map((call) => this.callView(call, at));
   }
 
+  /** Calls in the batches of the last plans, by level. O(batches). */
+  runningByLevel(): number[] {
+    const running = this.state.ladder.map(() => 0);
+    for (const engine of this.state.engines.values()) {
+      for (const call of engine.run) {
+        if (call.list !== undefined && call.engine === engine) running[call.level] = (running[call.level] ?? 0) + 1;
+      }
+    }
+    return running;
+  }
+
   /** Calls in Q1 … QK that are in no batch: costs O(engines · (levels + batch)). */
   waitingByLevel(): number[] {
     const waiting = this.state.ladder.map(() => 0);

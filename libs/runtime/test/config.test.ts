@@ -17,6 +17,7 @@ describe("parseConfig", () => {
       AUTELLIX_NATS_URL: "nats://127.0.0.1:4222",
       AUTELLIX_LOG_LEVEL: "info",
       AUTELLIX_PRETTY: false,
+      AUTELLIX_METRICS_HOST: "127.0.0.1",
       PORT: 8080,
       SHARE: 0.25,
       NAMES: ["a", "b", "c"],

@@ -41,6 +41,9 @@ export class System {
       String(place.port),
       "--nats-port",
       String(place.natsPort),
+      // Tests side by side would find the same ports free.
+      "--metrics-port",
+      "off",
       "--frontends",
       "1",
       "--engine",

@@ -25,6 +25,7 @@ import type { Desk } from "./http/server.ts";
 import { newId } from "./ids.ts";
 import { type Limits, TICK_MS } from "./limits.ts";
 import { Machine } from "./machine.ts";
+import type { FrontendMetrics, FrontendUse } from "./metrics.ts";
 import { watchModels } from "./models.ts";
 import { NatsSide } from "./nats.ts";
 import type { Outcome } from "./outcome.ts";
@@ -39,6 +40,8 @@ export interface AdapterOptions {
   log: Logger;
   /** Where ended calls are recorded, if they are. */
   trace?: CallTrace | undefined;
+  /** Where it is counted what happens, if it is; known before the first call. */
+  metrics?: (() => FrontendMetrics | undefined) | undefined;
   /** Something broke that the frontend cannot go on without. */
   fail(error: unknown): void;
 }
@@ -47,6 +50,7 @@ export class Adapter implements Desk {
   readonly #bus: Bus;
   readonly #log: Logger;
   readonly #trace: CallTrace | undefined;
+  readonly #metrics: (() => FrontendMetrics | undefined) | undefined;
   readonly #fail: (error: unknown) => void;
   readonly #machine: Machine;
   readonly #nats: NatsSide;
@@ -60,9 +64,10 @@ export class Adapter implements Desk {
   #inquiry = 0;
   #stopped = false;
 
-  constructor({ bus, limits, log, trace, fail }: AdapterOptions) {
+  constructor({ bus, limits, log, trace, metrics, fail }: AdapterOptions) {
     this.#bus = bus;
     this.#trace = trace;
+    this.#metrics = metrics;
     this.#log = log.child({ frontend: this.#frontend });
     this.#fail = fail;
     this.#machine = new Machine(limits);
@@ -127,6 +132,12 @@ export class Adapter implements Desk {
     return await this.#inquire((inquiry) => ({ kind: "programRequested", inquiry, tenant, message }));
   }
 
+  /** For people, at a glance. */
+  use(): FrontendUse {
+    const { openCalls, openCancels, bodiesBytes } = this.#machine;
+    return { openCalls, openCancels, bodiesBytes };
+  }
+
   models(): string[] {
     return this.#machine.models();
   }
@@ -184,12 +195,14 @@ export class Adapter implements Desk {
         this.#responses.get(effect.key)?.whole(effect.completion);
         break;
       case "fail":
+        if (effect.refused) this.#metrics?.()?.refused(effect.failure.code);
         this.#responses.get(effect.key)?.fail(effect.failure, effect.cut ?? false);
         this.#responses.delete(effect.key);
         break;
       case "callEnded":
         this.#responses.delete(effect.key);
-        this.#log.info(effect.fields, "call ended");
+        this.#log.info({ ...effect.fields, call: effect.key }, "call ended");
+        this.#metrics?.()?.callEnded(effect.fields);
         this.#trace?.record(effect.fields, effect.trace);
         break;
       case "inquiryEnded":
@@ -222,7 +235,11 @@ export class Adapter implements Desk {
     switch (effect.kind) {
       case "publish": {
         const { key } = effect;
-        void nats.publish(effect).then((result) => this.#now({ kind: "publishAnswered", key, result }));
+        const sentMs = performance.now();
+        void nats.publish(effect).then((result) => {
+          this.#metrics?.()?.published(result, performance.now() - sentMs);
+          this.#now({ kind: "publishAnswered", key, result });
+        });
         break;
       }
       case "askTokens": {

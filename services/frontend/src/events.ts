@@ -115,8 +115,8 @@ export type Effect =
   | { kind: "comment"; key: CallKey }
   | { kind: "finish"; key: CallKey; reason: FinishReason; usage: Usage; extension: Extension }
   | { kind: "whole"; key: CallKey; completion: ChatCompletion }
-  /** `cut`: the connection is dropped, since the client reads nothing. */
-  | { kind: "fail"; key: CallKey; failure: Failure; cut?: boolean }
+  /** `cut`: the connection is dropped, since the client reads nothing. `refused`: nothing was queued. */
+  | { kind: "fail"; key: CallKey; failure: Failure; cut?: boolean; refused?: true }
   /** Always the last effect of an accepted call; fields of its log line. */
   | { kind: "callEnded"; key: CallKey; fields: EndedFields; trace: TraceFields }
   | { kind: "inquiryEnded"; inquiry: number; result: InquiryResult }

@@ -1,13 +1,15 @@
 /**
  * One frontend, wired: NATS, keys, machine, HTTP. `main.ts` runs it as a process, tests run it beside themselves.
  */
-import { answerFacts, openBus } from "@autellix/protocol";
-import type { Logger } from "@autellix/runtime";
+import type { Server } from "node:http";
+import { answerFacts, type ErrorCode, openBus } from "@autellix/protocol";
+import { addBusMetrics, type Logger, type Metrics } from "@autellix/runtime";
 import { Adapter } from "./adapter.ts";
 import { CallTrace } from "./call-trace.ts";
 import type { Config } from "./config.ts";
 import { createServer, listen } from "./http/server.ts";
 import { keyRing, openRing } from "./keys.ts";
+import { FrontendMetrics } from "./metrics.ts";
 
 /** Time that cancels have at a stop to be confirmed. */
 const LAST_CANCELS_MS_MAX = 1_500;
@@ -15,25 +17,38 @@ const CLOSE_MS_MAX = 1_000;
 
 export interface FrontendContext {
   log: Logger;
+  /** Where it is counted what the frontend does, if it is. */
+  metrics?: Metrics | undefined;
   progress(text: string): void;
   fail(error: unknown): void;
 }
 
 export interface Frontend {
   port: number;
+  /** Why it cannot serve a call now; undefined when it can. */
+  unreadyReason(): string | undefined;
   stop(): Promise<void>;
 }
 
 /** @throws AutellixError with one readable line: no NATS, a bad key file, a busy port. */
-export async function startFrontend(config: Config, { log, progress, fail }: FrontendContext): Promise<Frontend> {
+export async function startFrontend(config: Config, context: FrontendContext): Promise<Frontend> {
+  const { log, progress, fail } = context;
   const { limits, host, trace: recording } = config;
   const keys = config.apiKeysFile === undefined ? openRing : await keyRing(config.apiKeysFile, log);
   const onStatus = (reason: string) => log.warn({ reason }, "NATS");
+  let metrics: FrontendMetrics | undefined;
   progress("connecting to NATS");
   const bus = await openBus({ url: config.natsUrl, name: "autellix-frontend", onStatus });
   const trace = recording && (await CallTrace.open({ ...recording, bytesMax: limits.traceBytesMax, log }));
-  const desk = new Adapter({ bus, limits, log, trace, fail });
-  const server = createServer({ desk, keys, limits, log });
+  const desk = new Adapter({ bus, limits, log, trace, metrics: () => metrics, fail });
+  const onAnswer =
+    context.metrics && ((status: number, refusedAs: ErrorCode | undefined) => metrics?.httpAnswered(status, refusedAs));
+  const server = createServer({ desk, keys, limits, log, onAnswer });
+  if (context.metrics) {
+    addBusMetrics(context.metrics, bus);
+    const connections = async () => await openConnections(server.server);
+    metrics = new FrontendMetrics(context.metrics, limits, () => desk.use(), connections);
+  }
   const close = async () => {
     keys.stop();
     desk.stop();
@@ -53,6 +68,7 @@ export async function startFrontend(config: Config, { log, progress, fail }: Fro
   answerFacts(bus, facts, (error) => log.warn({ err: error }, "a question for facts stays without answer"));
   return {
     port,
+    unreadyReason: () => desk.unreadyReason(),
     stop: async () => {
       // Closing waits for the answers under way: `drain` ends them.
       const closed = server.close();
@@ -64,4 +80,10 @@ export async function startFrontend(config: Config, { log, progress, fail }: Fro
       await close();
     },
   };
+}
+
+async function openConnections(server: Server): Promise<number> {
+  return await new Promise((resolve, reject) =>
+    server.getConnections((error, count) => (error ? reject(error) : resolve(count))),
+  );
 }

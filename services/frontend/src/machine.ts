@@ -43,6 +43,11 @@ export class Machine {
     return this.#cancels.size;
   }
 
+  /** Bodies that the queue has not confirmed. */
+  get bodiesBytes(): number {
+    return this.#bodiesBytes;
+  }
+
   models(): string[] {
     return this.#pools.models();
   }
@@ -137,7 +142,7 @@ export class Machine {
     const key = callKey(submission.tenant, submission.callId);
     const pool = this.#admit(submission, atMs);
     if (typeof pool !== "string") {
-      this.#emit({ kind: "fail", key, failure: pool });
+      this.#emit({ kind: "fail", key, failure: pool, refused: true });
       return;
     }
     const call = new Call(submission, pool, atMs, this.#limits, this.#emit);

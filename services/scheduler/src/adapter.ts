@@ -2,6 +2,7 @@
  * Carries out what leadership and machine decide, over NATS. One loop: receive → react → carry out. It decides
  * nothing: every answer becomes an event. The parts that talk to one stream each are beside it (`*-io.ts`).
  */
+import { channel } from "node:diagnostics_channel";
 import {
   AutellixError,
   agentMessageSchema,
@@ -25,7 +26,7 @@ import {
   validate,
   writeKey,
 } from "@autellix/protocol";
-import type { Logger } from "@autellix/runtime";
+import { addBusMetrics, type Logger, type Metrics } from "@autellix/runtime";
 import { z } from "zod";
 import { CallsIo } from "./calls-io.ts";
 import { ControlIo } from "./control-io.ts";
@@ -35,7 +36,8 @@ import { InputLogFile } from "./input-log.ts";
 import { type Io, pause } from "./io.ts";
 import { Leadership, type LeadershipConfig, type LeadershipEffect, type LeadershipEvent } from "./leadership.ts";
 import { SchedulerMachine, TICK_MS } from "./machine.ts";
-import { InputRecorder } from "./recorder.ts";
+import { SchedulerMetrics } from "./metrics.ts";
+import { allSinks, InputRecorder } from "./recorder.ts";
 import { RecordsIo } from "./records-io.ts";
 import { StateIo } from "./state-io.ts";
 import { clockOffset, readTakeOver } from "./take-over.ts";
@@ -44,6 +46,9 @@ import { ViewIo } from "./view-io.ts";
 const LEADERSHIP_TICK_MS = 500;
 const OUTCOMES_POLL_MS = 5_000;
 const STOP_FLUSH_MS = 1_000;
+
+/** Hears how long each planning took, in ms: for benches, which measure with and without metrics. */
+const planned = channel("autellix.planned");
 
 const leaseSchema = z.object({ leader: z.string() });
 
@@ -54,6 +59,8 @@ export interface SchedulerOptions {
   replicas: number;
   /** Where to record what the core is fed, and how many bytes of it; not recorded when absent. */
   inputLog?: { file: string; bytesMax: number };
+  /** Where it is counted what this scheduler does, if it is. */
+  metrics?: Metrics | undefined;
   log: Logger;
   /** Ends the process: another leads, or something broke. The supervisor starts it again, as a standby. */
   fail: (error: unknown) => void;
@@ -73,6 +80,7 @@ export class SchedulerService implements Io {
   readonly #timers: NodeJS.Timeout[] = [];
   readonly #subscriptions: { unsubscribe(): void }[] = [];
   readonly #inFlight = new Set<Promise<void>>();
+  readonly #metrics: SchedulerMetrics | undefined;
   #machine: SchedulerMachine | undefined;
   #inputLog: { file: InputLogFile; recorder: InputRecorder } | undefined;
   #clockOffset = 0;
@@ -85,6 +93,14 @@ export class SchedulerService implements Io {
     this.pool = options.machine.pool;
     this.log = options.log;
     this.#leadership = new Leadership(options.leadership, performance.now());
+    const { metrics, machine } = options;
+    if (metrics) addBusMetrics(metrics, this.bus);
+    const leading = () => ({
+      machine: this.#machine,
+      isLeading: this.#leadership.isLeading,
+      queuedCallsMax: machine.queuedCallsMax,
+    });
+    this.#metrics = metrics && new SchedulerMetrics(metrics, this.pool, leading);
   }
 
   get epoch(): number {
@@ -168,6 +184,7 @@ export class SchedulerService implements Io {
   }
 
   async #writeEpoch(leaseSeq: number): Promise<void> {
+    this.#metrics?.takeOverBegan();
     this.#epochSentAt = performance.now();
     const bytes = encode({ leader: this.#options.leadership.leader });
     const result = await writeKey(this.bus, keys.epoch(this.pool), bytes, {
@@ -193,7 +210,8 @@ export class SchedulerService implements Io {
     log.info({ epoch, calls: toRead, records: takeOver.records.size, engines: takeOver.engines.length }, "taking over");
 
     this.#inputLog = this.#record(epoch);
-    this.#machine = new SchedulerMachine(this.#options.machine, takeOver, this.#at(), this.#inputLog?.recorder);
+    const inputs = allSinks(this.#inputLog?.recorder, this.#metrics);
+    this.#machine = new SchedulerMachine(this.#options.machine, takeOver, this.#at(), inputs);
     for (const effect of this.#machine.start()) this.#carryOut(effect);
     this.#listen(subjects.report(pool), agentMessageSchema, (message) => this.receive({ kind: "agent", message }));
     this.#subscriptions.push(this.#control.listen(), this.#view.listen());
@@ -226,13 +244,16 @@ export class SchedulerService implements Io {
   receive(event: Event): void {
     if (!this.#machine || this.#stopped) return;
     let effects: Effect[];
+    const startedMs = performance.now();
     try {
-      effects = this.#machine.react(event, this.#at());
+      effects = this.#machine.react(event, startedMs + this.#clockOffset);
     } catch (error) {
       // A broken invariant: nothing that this machine says after it can be trusted. The next leader rebuilds its state.
       this.#fail(error);
       return;
     }
+    this.#metrics?.received(event, performance.now() - startedMs);
+    if (event.kind === "wake" && planned.hasSubscribers) planned.publish(performance.now() - startedMs);
     for (const effect of effects) this.#carryOut(effect);
   }
 

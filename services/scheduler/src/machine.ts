@@ -20,6 +20,7 @@ import { type KnownCall, readArrival } from "./arrival.ts";
 import { ControlDesk } from "./control.ts";
 import { coreConfig } from "./core-config.ts";
 import type { CallMessage, Effect, Event, MachineConfig, TakeOver } from "./events.ts";
+import { type Figures, figuresOf } from "./figures.ts";
 import { Liveness } from "./liveness.ts";
 import { ProgramStore } from "./programs.ts";
 import type { InputSink } from "./recorder.ts";
@@ -55,6 +56,7 @@ export class SchedulerMachine {
   private readonly askedAt = new Map<string, number>();
   private readonly orphanedAt = new Map<string, number>();
   private readonly startedAt: number;
+  private readonly timed: boolean;
   private callsRead = false;
   private leading = false;
   private wakeAsked = false;
@@ -71,6 +73,7 @@ export class SchedulerMachine {
     this.epoch = takeOver.epoch;
     const core = coreConfig(config);
     this.core = new Scheduler(core);
+    this.timed = core.policy.measures === "time";
     this.inputs = inputs;
     this.liveness = new Liveness(config);
     this.programs = new ProgramStore(config.pool, config.programIdleMaxMs);
@@ -157,6 +160,17 @@ export class SchedulerMachine {
         break;
     }
     return this.takeEffects();
+  }
+
+  /** For people, at a glance. */
+  figures(): Figures {
+    const { core, liveness, timed } = this;
+    return figuresOf({
+      core,
+      liveness,
+      timed,
+      dispatching: this.leading && this.status.isDispatching && this.infos.size > 0,
+    });
   }
 
   private takeEffects(): Effect[] {

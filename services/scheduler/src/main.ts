@@ -1,7 +1,7 @@
 /** Starts one scheduler of one pool: it leads, or stands by. */
 import { randomUUID } from "node:crypto";
 import { doublingLadder } from "@autellix/core";
-import { answerFacts, openBus } from "@autellix/protocol";
+import { answerFacts, isConnected, openBus } from "@autellix/protocol";
 import { runService } from "@autellix/runtime";
 import { SchedulerService } from "./adapter.ts";
 import {
@@ -51,9 +51,10 @@ await runService({
   name: "scheduler",
   env: process.env,
   config: schedulerConfig,
-  async start(config, { log, fail }) {
+  async start(config, { log: processLog, metrics, fail }) {
     const leader = randomUUID();
-    const onStatus = (line: string) => log.warn(line);
+    const log = processLog.child({ pool: config.AUTELLIX_POOL });
+    const onStatus = (reason: string) => log.warn({ reason }, "NATS");
     const bus = await openBus({ url: config.AUTELLIX_NATS_URL, name: `scheduler ${config.AUTELLIX_POOL}`, onStatus });
     const service = new SchedulerService({
       bus,
@@ -68,6 +69,7 @@ await runService({
       ...(config.AUTELLIX_INPUT_LOG === undefined
         ? {}
         : { inputLog: { file: config.AUTELLIX_INPUT_LOG, bytesMax: config.AUTELLIX_INPUT_LOG_BYTES_MAX } }),
+      metrics,
       log,
       fail,
     });
@@ -80,6 +82,7 @@ await runService({
     answerFacts(bus, facts, (error) => log.warn({ err: error }, "a question for facts stays without answer"));
     await service.start();
     return {
+      unreadyReason: () => (isConnected(bus) ? undefined : "NATS is not connected"),
       async stop() {
         await service.stop();
         await bus.nc.close();

@@ -10,6 +10,20 @@ export interface InputSink {
   answered(commands: readonly Command[]): void;
 }
 
+/** Several that hear the same. @returns undefined when there is none. */
+export function allSinks(...sinks: readonly (InputSink | undefined)[]): InputSink | undefined {
+  const present = sinks.filter((sink) => sink !== undefined);
+  if (present.length <= 1) return present[0];
+  return {
+    fed(input) {
+      for (const sink of present) sink.fed(input);
+    },
+    answered(commands) {
+      for (const sink of present) sink.answered(commands);
+    },
+  };
+}
+
 /** Takes a line. @returns false when the recording is over. */
 export type WriteLine = (line: string) => boolean;
 

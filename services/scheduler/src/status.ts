@@ -41,6 +41,10 @@ export class StatusDesk {
     return this.ends;
   }
 
+  get isDispatching(): boolean {
+    return this.reason === undefined;
+  }
+
   /** Why nothing new is dispatched. @returns whether it changed. */
   setReason(reason: string | undefined): boolean {
     const changed = reason !== this.reason;

@@ -25,7 +25,8 @@ import { fetchBody } from "./engine-calls.ts";
 import { EngineDriver } from "./engine-driver.ts";
 import type { Effect, Happening } from "./events.ts";
 import { END_REPEAT_MS, HAVE_MS_MAX, PING_MS } from "./limits.ts";
-import { AgentMachine } from "./machine.ts";
+import { AgentMachine, type AgentUse } from "./machine.ts";
+import type { AgentMetrics } from "./metrics.ts";
 import type { AgentSetup } from "./state.ts";
 
 type EffectOf<K extends Effect["kind"]> = Extract<Effect, { kind: K }>;
@@ -34,6 +35,7 @@ export interface AdapterOptions {
   bus: Bus;
   engine: Engine;
   setup: AgentSetup;
+  metrics?: AgentMetrics | undefined;
   log: Logger;
   /** Ends the process: the engine or the machine is broken. */
   fail: (error: unknown) => void;
@@ -98,9 +100,15 @@ export class AgentAdapter {
     if (!this.#failed) await this.#engine.closeAll();
   }
 
+  /** For people, at a glance. */
+  use(): AgentUse {
+    return this.#machine.use();
+  }
+
   /** The loop. */
   receive(happening: Happening): void {
     if (this.#failed) return;
+    if (happening.kind === "stepped") this.#options.metrics?.stepped(happening.durationMs, happening.calls.length);
     try {
       const event = { ...happening, atMs: performance.timeOrigin + performance.now() };
       for (const effect of this.#machine.react(event)) this.#carryOut(effect);
@@ -200,6 +208,7 @@ export class AgentAdapter {
 
   async #writeOutcome({ id, address, head, body, fence }: EffectOf<"writeOutcome">): Promise<void> {
     const result = await writeOutcomeRecord(this.#options.bus, address, head, body, fence);
+    this.#options.metrics?.outcomeWritten(head, result);
     this.receive({ kind: "outcomeWritten", id, result });
   }
 

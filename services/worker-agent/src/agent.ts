@@ -2,10 +2,11 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as pause } from "node:timers/promises";
 import type { Engine } from "@autellix/engines";
-import { type Bus, callsLastSeq } from "@autellix/protocol";
-import type { Logger } from "@autellix/runtime";
+import { type Bus, callsLastSeq, isConnected } from "@autellix/protocol";
+import { addBusMetrics, type Logger, type Metrics } from "@autellix/runtime";
 import { AgentAdapter } from "./adapter.ts";
 import { type AgentLimits, defaultLimits, HEALTH_MS } from "./limits.ts";
+import { AgentMetrics } from "./metrics.ts";
 
 const STREAM_PAUSE_MS = 200;
 
@@ -16,6 +17,8 @@ export interface AgentOptions {
   /** Names this engine in subjects and records; unique in the whole system. */
   engineId: string;
   limits?: Partial<AgentLimits>;
+  /** Where it is counted what the agent does, if it is. */
+  metrics?: Metrics | undefined;
   log: Logger;
   fail: (error: unknown) => void;
 }
@@ -23,6 +26,8 @@ export interface AgentOptions {
 export interface RunningAgent {
   /** New each time that it joins its pool. */
   readonly incarnation: string;
+  /** Why it runs no calls now; undefined when it does. */
+  unreadyReason(): string | undefined;
   /** Drains and says goodbye; engine and connection are still open after it. */
   stop(): Promise<void>;
 }
@@ -41,14 +46,24 @@ class PoolMember implements RunningAgent {
   readonly #limits: AgentLimits;
   readonly #stopping = new AbortController();
   readonly #watching: Promise<void>;
+  readonly #metrics: AgentMetrics | undefined;
   /** Undefined while it is out of the pool. */
   #adapter: AgentAdapter | undefined;
 
   constructor(options: AgentOptions) {
     this.#options = options;
     this.#limits = { ...defaultLimits, ...options.limits };
+    const { metrics, bus, engine, pool, engineId } = options;
+    if (metrics) addBusMetrics(metrics, bus);
+    this.#metrics = metrics && new AgentMetrics(metrics, engine, { pool, engine: engineId });
+    this.#metrics?.follow(() => this.#adapter?.use());
     this.#join();
     this.#watching = options.engine.health === undefined ? Promise.resolve() : this.#watch();
+  }
+
+  unreadyReason(): string | undefined {
+    if (!isConnected(this.#options.bus)) return "NATS is not connected";
+    return this.#adapter ? undefined : "the engine's server is down";
   }
 
   async stop(): Promise<void> {
@@ -62,7 +77,7 @@ class PoolMember implements RunningAgent {
     this.incarnation = randomUUID();
     const { incarnation } = this;
     const setup = { pool, engine: engineId, incarnation, info: engine.info, limits: this.#limits };
-    this.#adapter = new AgentAdapter({ bus, engine, setup, log, fail });
+    this.#adapter = new AgentAdapter({ bus, engine, setup, metrics: this.#metrics, log, fail });
     this.#adapter.start();
   }
 

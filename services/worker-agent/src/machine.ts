@@ -4,7 +4,8 @@
  * `contexts` (of ended calls), `tokens`, `endings` (the record of an ended call), `delivery` (its end in front of the
  * reader), `reports` and `frontends`.
  */
-import { type Exit, subjects } from "@autellix/protocol";
+import { type CallState, type Exit, type KvUse, subjects } from "@autellix/protocol";
+import type { Buckets } from "@autellix/runtime";
 import { Contexts } from "./contexts.ts";
 import { Deliveries } from "./delivery.ts";
 import { Endings } from "./endings.ts";
@@ -18,6 +19,18 @@ import { Starts } from "./starts.ts";
 import { type AgentSetup, AgentState } from "./state.ts";
 import { Steps } from "./steps.ts";
 import { Tokens } from "./tokens.ts";
+
+/** For people: nothing of it is decided by. */
+export interface AgentUse {
+  held: Record<CallState, number>;
+  kv: KvUse;
+  unsentOutcomes: number;
+  unsentOutcomesMax: number;
+  /** Of these, what a newer marker keeps from being written. */
+  fencedOutcomes: number;
+  planIdleMs: number;
+  firstToken: Buckets;
+}
 
 export class AgentMachine {
   readonly #state: AgentState;
@@ -66,6 +79,26 @@ export class AgentMachine {
     this.#reports.sendDue();
     this.#wake();
     return state.takeEffects();
+  }
+
+  /** What people want to know at a glance; O(held calls). */
+  use(): AgentUse {
+    const { held, batch, setup, firstToken } = this.#state;
+    const states: AgentUse["held"] = { fetching: 0, running: 0, parked: 0, swapped: 0, evicted: 0 };
+    let fencedOutcomes = 0;
+    for (const call of held.values()) {
+      states[call.reportState(batch)]++;
+      if (call.ending?.stage === "fenced") fencedOutcomes++;
+    }
+    return {
+      held: states,
+      kv: this.#contexts.kvUse(),
+      unsentOutcomes: this.#state.unsentOutcomes(),
+      unsentOutcomesMax: setup.limits.unsentOutcomesMax,
+      fencedOutcomes,
+      planIdleMs: this.#reports.planIdleMs,
+      firstToken,
+    };
   }
 
   #handle(event: AgentEvent): void {

@@ -37,18 +37,19 @@ await runService({
   name: "worker-agent",
   env: process.env,
   config,
-  async start(config, { log, progress, fail, signal }) {
+  async start(config, { log: processLog, metrics, progress, fail, signal }) {
+    const { AUTELLIX_POOL: pool, AUTELLIX_ENGINE_ID: engineId } = config;
+    const log = processLog.child({ pool, engine: engineId });
     progress("opening the engine");
     const engine = await openEngine(config, { env: process.env, log, progress, signal });
     progress("connecting to NATS");
     const bus = await openBus({
       url: config.AUTELLIX_NATS_URL,
       name: `worker-agent ${config.AUTELLIX_ENGINE_ID}`,
-      onStatus: (text) => log.warn(text),
+      onStatus: (reason) => log.warn({ reason }, "NATS"),
     });
     progress("waiting for the scheduler's streams");
     await waitForStreams(bus, signal);
-    const { AUTELLIX_POOL: pool, AUTELLIX_ENGINE_ID: engineId } = config;
     const noFacts = (error: unknown) => log.warn({ err: error }, "a question for facts stays without answer");
     answerFacts(bus, () => agentFacts(config, pool, engineId, engine), noFacts);
     const agent = startAgent({
@@ -63,10 +64,12 @@ await runService({
         stepWatchdogMs: config.AUTELLIX_STEP_WATCHDOG_MS,
         engineDownMsMax: config.AUTELLIX_ENGINE_DOWN_MS_MAX,
       },
-      log: log.child({ pool, engine: engineId }),
+      metrics,
+      log,
       fail,
     });
     return {
+      unreadyReason: () => agent.unreadyReason(),
       async stop() {
         await agent.stop();
         await bus.nc.drain();

@@ -41,6 +41,11 @@ export class Reports {
     return this.#dueAtMs;
   }
 
+  /** Time without a step because a plan was on its way, so far. */
+  get planIdleMs(): number {
+    return this.#planIdle.totalMs;
+  }
+
   counted(counters: Counters): void {
     this.#counters = counters;
   }

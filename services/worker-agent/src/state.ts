@@ -1,5 +1,6 @@
 /** All that an agent knows, and the effects of the reaction in progress. Changed by the files beside it only. */
 import type { EngineInfo, Plan } from "@autellix/protocol";
+import { Buckets, CALL_BOUNDS_S } from "@autellix/runtime";
 import type { EndDelivery } from "./delivery.ts";
 import type { Effect } from "./events.ts";
 import type { HeldCall } from "./held-call.ts";
@@ -37,6 +38,8 @@ export class AgentState {
   /** `running`: begun calls go on; `flushing`: only results are stored; `done`: the process may end. */
   draining: "no" | "running" | "flushing" | "done" = "no";
   readonly timers = new Timers();
+  /** For people: from acceptance to a call's first token, in seconds. */
+  readonly firstToken = new Buckets(CALL_BOUNDS_S);
   #nextId = 1;
   #effects: Effect[] = [];
 
@@ -78,6 +81,11 @@ export class AgentState {
     call.opened = false;
     call.contextTokens = 0;
     call.hostTokens = 0;
+  }
+
+  /** Time since a held call was accepted, earlier attempts included. */
+  sinceAcceptedMs({ dispatch, receivedAtMs }: HeldCall): number {
+    return dispatch.waitedMs + dispatch.servedMs + this.nowMs - receivedAtMs;
   }
 
   /** Results whose record is not stored. */

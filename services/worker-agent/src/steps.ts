@@ -135,6 +135,8 @@ export class Steps {
       const call = this.#state.held.get(result.id);
       // Cancelled or dropped while the step ran: its last token is nobody's.
       if (call?.phase !== "ready") continue;
+      if (result.tokens > 0 && call.tokens.count === 0)
+        this.#state.firstToken.add(this.#state.sinceAcceptedMs(call) / 1_000);
       call.serviceMs += durationMs;
       call.promptTokens = result.promptTokens;
       call.contextTokens = result.contextTokens;

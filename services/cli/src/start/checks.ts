@@ -24,13 +24,39 @@ export async function checkPorts(options: StartOptions): Promise<void> {
   if (options.natsUrl === undefined) await checkPort(options.natsPort, "nats-server", "--nats-port");
 }
 
-async function checkPort(port: number, use: string, option: string): Promise<void> {
+/**
+ * The ports that were named for metrics; others are chosen where there is room.
+ * @throws ReadableError with one line that names the port and the option that changes it.
+ */
+export async function checkMetricsPorts({ metricsPort, ...options }: StartOptions, services: number): Promise<void> {
+  if (typeof metricsPort !== "number") return;
+  const others = [...frontendPorts(options), options.natsPort];
+  for (let port = metricsPort; port < metricsPort + services; port++) {
+    if (others.includes(port)) {
+      throw new UsageError(
+        `port ${port} would be both for metrics and another's; change --metrics-port, --port or --nats-port`,
+      );
+    }
+    await checkPort(port, "metrics", "--metrics-port");
+  }
+}
+
+export async function isPortFree(port: number): Promise<boolean> {
+  return (await listenError(port)) === undefined;
+}
+
+async function listenError(port: number): Promise<NodeJS.ErrnoException | undefined> {
   const server = createServer();
   const error = await new Promise<NodeJS.ErrnoException | undefined>((resolve) => {
     server.once("error", resolve);
     server.listen({ host: HOST, port, exclusive: true }, () => resolve(undefined));
   });
   await new Promise((resolve) => server.close(resolve));
+  return error;
+}
+
+async function checkPort(port: number, use: string, option: string): Promise<void> {
+  const error = await listenError(port);
   if (error === undefined) return;
   if (error.code === "EADDRINUSE")
     throw new ReadableError(

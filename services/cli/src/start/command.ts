@@ -1,9 +1,10 @@
 /** `npm start`: checks what can be checked, gets what is missing, runs the system until it is told to stop. */
 import { join } from "node:path";
 import { type Env, obtainNatsServer, prettyStream } from "@autellix/runtime";
-import { checkKeys, checkNats, checkPorts } from "./checks.ts";
+import { checkKeys, checkMetricsPorts, checkNats, checkPorts, isPortFree } from "./checks.ts";
 import { bytesText, Console } from "./console.ts";
 import { lockDataDir } from "./data-dir.ts";
+import { metricsPort, withMetrics, writeTargets } from "./metrics-ports.ts";
 import { resolveModels } from "./models.ts";
 import { parseStartOptions, type StartOptions, startHelp } from "./options.ts";
 import { frontendPorts, HOST, serviceSpecs } from "./services.ts";
@@ -74,7 +75,10 @@ async function run(
     await checkPorts(options);
     const { pools, natsBin } = await obtainParts(options, context, console, signal);
     const natsUrl = options.natsUrl ?? (await supervisor.startNats(natsBin, options.natsPort));
-    const specs = serviceSpecs(options, pools, natsUrl, servicesDir);
+    const services = serviceSpecs(options, pools, natsUrl, servicesDir);
+    const specs = withMetrics(services, await metricsPort(options, services.length, isPortFree));
+    await checkMetricsPorts(options, specs.length);
+    await writeTargets(options.dataDir, specs);
     console.line(`starting ${specs.length} processes: ${specs.map(({ name }) => name).join(", ")}`);
     await supervisor.startServices(specs, frontendPorts(options));
     sayReady(options, pools[0]?.modelNames[0] ?? (await servedModel(options)), console);

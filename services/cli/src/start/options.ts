@@ -7,6 +7,7 @@ import { PresetError, readPreset } from "@autellix/engines/preset-file";
 import { type Env, LOG_LEVELS } from "@autellix/runtime";
 import { UsageError } from "../usage.ts";
 import { DIALECTS, type HttpOptions, httpOptions } from "./http-options.ts";
+import { METRICS_PORT_FIRST } from "./metrics-ports.ts";
 import { bytes, choice, wholeNumber } from "./option-values.ts";
 
 interface OptionRow {
@@ -82,6 +83,10 @@ const table = {
     help: "use a running nats-server (2.11 or newer, with JetStream) instead of an own one (also: NATS_URL)",
   },
   "nats-port": { value: "PORT", help: `port of the own nats-server (default: ${DEFAULTS.natsPort})` },
+  "metrics-port": {
+    value: "PORT|off",
+    help: `/metrics of the services, each on a port of its own from this one upwards (default: the first free ones from ${METRICS_PORT_FIRST}; they are listed in the data folder, prometheus-targets.json)`,
+  },
   "data-dir": { value: "FOLDER", help: "queue, logs and keys (default: .data in the repository)" },
   "api-keys": {
     value: "FILE",
@@ -133,6 +138,8 @@ export interface StartOptions {
   /** Set when an outside nats-server is to be used. */
   natsUrl: string | undefined;
   natsPort: number;
+  /** First of a row, one for each service; undefined: where there is room. */
+  metricsPort: number | "off" | undefined;
   dataDir: string;
   apiKeysFile: string | undefined;
   preset: string | undefined;
@@ -171,6 +178,7 @@ export function parseStartOptions(
     port: wholeNumber("port", values.port ?? String(DEFAULTS.port), PORT_MAX),
     natsUrl: values["nats-url"] || env.NATS_URL || undefined,
     natsPort: wholeNumber("nats-port", values["nats-port"] ?? String(DEFAULTS.natsPort), PORT_MAX),
+    metricsPort: metricsPort(values["metrics-port"]),
     dataDir: resolve(cwd, values["data-dir"] ?? defaultDataDir),
     apiKeysFile: values["api-keys"] === undefined ? undefined : resolve(cwd, values["api-keys"]),
     preset: values.preset === undefined ? undefined : preset(values.preset, cwd),
@@ -233,6 +241,7 @@ function parse(args: readonly string[]) {
         port: text,
         "nats-url": text,
         "nats-port": text,
+        "metrics-port": text,
         "data-dir": text,
         "api-keys": text,
         preset: text,
@@ -246,6 +255,10 @@ function parse(args: readonly string[]) {
   } catch (error) {
     throw UsageError.fromParseArgs(error, "npm start -- --help");
   }
+}
+
+function metricsPort(text: string | undefined): StartOptions["metricsPort"] {
+  return text === undefined || text === "off" ? text : wholeNumber("metrics-port", text, PORT_MAX);
 }
 
 /** A model is what its server calls it. */

@@ -47,7 +47,15 @@ export function renderError({ code, message, param, retryAfterS }: Failure): Ren
   };
 }
 
+declare module "fastify" {
+  interface FastifyReply {
+    /** Set when the request was refused. */
+    refusedAs: ErrorCode | undefined;
+  }
+}
+
 export function sendFailure(reply: FastifyReply, failure: Failure): FastifyReply {
+  reply.refusedAs = failure.code;
   const { status, headers, body } = renderError(failure);
   return reply.code(status).headers(headers).send(body);
 }
@@ -55,12 +63,17 @@ export function sendFailure(reply: FastifyReply, failure: Failure): FastifyReply
 /**
  * Answers what Node's parser refuses: malformed HTTP, headers too large, a request that does not arrive in time.
  * @param open the response that is under way on the socket, if any.
+ * @returns the answer; undefined when none could be given.
  */
-export function answerClientError(error: { code?: string }, socket: Socket, open: ServerResponse | undefined): void {
+export function answerClientError(
+  error: { code?: string },
+  socket: Socket,
+  open: ServerResponse | undefined,
+): { status: number; code: ErrorCode } | undefined {
   // In the middle of an answer another one would be read as its continuation.
   if (error.code === "ECONNRESET" || !socket.writable || open?.headersSent) {
     socket.destroy();
-    return;
+    return undefined;
   }
   const failure: Failure =
     error.code === "ERR_HTTP_REQUEST_TIMEOUT"
@@ -72,4 +85,5 @@ export function answerClientError(error: { code?: string }, socket: Socket, open
   const fields = { ...headers, "content-length": String(Buffer.byteLength(body)), connection: "close" };
   const head = Object.entries(fields).map(([name, value]) => `${name}: ${value}\r\n`);
   socket.end(`HTTP/1.1 ${status} ${failure.code}\r\n${head.join("")}\r\n${body}`);
+  return { status, code: failure.code };
 }

@@ -3,7 +3,7 @@
  */
 import type { ServerResponse } from "node:http";
 import type { Socket } from "node:net";
-import { AutellixError, errorTable } from "@autellix/protocol";
+import { AutellixError, type ErrorCode, errorTable } from "@autellix/protocol";
 import type { Logger } from "@autellix/runtime";
 import { type FastifyInstance, fastify } from "fastify";
 import type { InquiryResult, ProgramControl, Submission } from "../events.ts";
@@ -28,6 +28,8 @@ export interface ServerOptions {
   keys: KeyRing;
   limits: Limits;
   log: Logger;
+  /** Told of every answer. @param refusedAs set when the request was refused. */
+  onAnswer?: ((status: number, refusedAs: ErrorCode | undefined) => void) | undefined;
 }
 
 declare module "fastify" {
@@ -46,7 +48,7 @@ const HEADERS_MS_MAX = 20_000;
 /** How often Node looks for requests that are late. */
 const LATE_REQUESTS_PERIOD_MS = 5_000;
 
-export function createServer({ desk, keys, limits, log }: ServerOptions): FastifyInstance {
+export function createServer({ desk, keys, limits, log, onAnswer }: ServerOptions): FastifyInstance {
   const open = new WeakMap<Socket, ServerResponse>();
   const app = fastify({
     bodyLimit: limits.bodyBytesMax,
@@ -60,7 +62,10 @@ export function createServer({ desk, keys, limits, log }: ServerOptions): Fastif
     forceCloseConnections: "idle",
     // At a stop the machine refuses new calls, in the format of all errors.
     return503OnClosing: false,
-    clientErrorHandler: (error, socket) => answerClientError(error, socket, open.get(socket)),
+    clientErrorHandler: (error, socket) => {
+      const answer = answerClientError(error, socket, open.get(socket));
+      if (answer) onAnswer?.(answer.status, answer.code);
+    },
     frameworkErrors: (error, _request, reply) => {
       sendFailure(reply, failureOf(error) ?? { code: "internal_error", message: errorTable.internal_error.meaning });
     },
@@ -81,6 +86,8 @@ export function createServer({ desk, keys, limits, log }: ServerOptions): Fastif
   });
   app.setNotFoundHandler((_request, reply) => sendFailure(reply, { code: "not_found", message: "no such path" }));
   app.decorateRequest("tenant", "");
+  app.decorateReply("refusedAs", undefined);
+  if (onAnswer) app.addHook("onResponse", async (_request, reply) => onAnswer(reply.raw.statusCode, reply.refusedAs));
   app.addHook("onRequest", async (request, reply) => {
     open.set(request.raw.socket, reply.raw);
     // By the route, not by the text of the URL: /%761/models is a way to write /v1/models.

@@ -239,6 +239,7 @@ export async function openStage(url: string): Promise<Stage> {
         get incarnation() {
           return agent.incarnation;
         },
+        unreadyReason: () => agent.unreadyReason(),
         stop,
         failure: failed.promise,
       };
