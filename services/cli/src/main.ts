@@ -2,13 +2,14 @@
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { keysCommand } from "./keys.ts";
+import { modelCommand } from "./model.ts";
 import { startCommand } from "./start/command.ts";
 import { testCommand } from "./suites/test.ts";
 import { verifyCommand } from "./suites/verify.ts";
 import { exitCodeOf, UsageError } from "./usage.ts";
 
 const ROOT = dirname(dirname(dirname(dirname(fileURLToPath(import.meta.url)))));
-const COMMANDS = ["start", "test", "test-engines", "verify", "keys", "run"];
+const COMMANDS = ["start", "test", "test-engines", "test-containers", "verify", "keys", "model", "run"];
 
 process.exitCode = await main().catch(exitCodeOf);
 // The channel to `scripts/start.mjs` would keep this process alive.
@@ -24,11 +25,14 @@ async function main(): Promise<number> {
       return startCommand(args, { env, cwd, root: ROOT, servicesDir: join(ROOT, "services") });
     case "test":
     case "test-engines":
+    case "test-containers":
       return testCommand(command, args, { env, root: ROOT });
     case "verify":
       return verifyCommand({ env, root: ROOT });
     case "keys":
       return keysCommand(args, join(ROOT, ".data"), cwd, (text) => process.stdout.write(text));
+    case "model":
+      return modelCommand(args, { env, cwd });
     case "run":
       return runScript(args);
     default:

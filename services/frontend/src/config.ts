@@ -34,6 +34,8 @@ export const configSchema: z.ZodType<Config> = z
     /** Address to listen on. Without a key file it must be this machine's own. */
     AUTELLIX_HOST: envText().default("127.0.0.1"),
     AUTELLIX_PORT: envInt({ min: 0, max: 65_535 }).default(8_080),
+    /** `anywhere`: without a key file it may listen on any address, because something else guards it, such as a proxy. */
+    AUTELLIX_WITHOUT_KEYS: envChoice(["loopback", "anywhere"]).default("loopback"),
     /** Keys and their tenants; without it any key means the default tenant. */
     AUTELLIX_API_KEYS_FILE: envText().optional(),
     /** Records sizes and times of calls, never their text, for `npm run simulate`. */
@@ -42,10 +44,12 @@ export const configSchema: z.ZodType<Config> = z
     AUTELLIX_TRACE_NAMES: envChoice(["opaque", "plain"]).default("opaque"),
   })
   .refine(
-    ({ AUTELLIX_HOST, AUTELLIX_API_KEYS_FILE }) => AUTELLIX_API_KEYS_FILE !== undefined || isLoopback(AUTELLIX_HOST),
+    ({ AUTELLIX_HOST, AUTELLIX_API_KEYS_FILE, AUTELLIX_WITHOUT_KEYS }) =>
+      AUTELLIX_API_KEYS_FILE !== undefined || AUTELLIX_WITHOUT_KEYS === "anywhere" || isLoopback(AUTELLIX_HOST),
     {
       path: ["AUTELLIX_HOST"],
-      message: "must be a loopback address as long as AUTELLIX_API_KEYS_FILE is not set: anybody could use the models",
+      message:
+        "must be a loopback address as long as AUTELLIX_API_KEYS_FILE is not set: anybody could use the models (AUTELLIX_WITHOUT_KEYS=anywhere when something else guards it)",
     },
   )
   .transform((env) => {

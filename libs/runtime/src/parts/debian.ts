@@ -46,7 +46,7 @@ export async function fromDebian(
 }
 
 /** @returns the address of the Debian mirror in the machine's own apt sources (one-line and deb822 files). */
-async function debianMirror(): Promise<string> {
+export async function debianMirror(): Promise<string> {
   const files = [join(SOURCES, "sources.list")];
   const parts = join(SOURCES, "sources.list.d");
   for (const name of await readdir(parts).catch(() => [])) files.push(join(parts, name));

@@ -71,6 +71,17 @@ function modelessPool(spec: ModelSpec, engine: EngineKind): PoolSpec {
   }
 }
 
+/**
+ * The file of a model, fetched if it must be; unlike `resolveModels`, never another model's.
+ * @throws ReadableError, PartError when it cannot be had or read.
+ */
+export async function modelFile(spec: ModelSpec, context: ModelContext): Promise<string> {
+  if (spec.kind === "default") return obtainDefault(context);
+  const { modelFile: file } = await llamaPool(spec, context);
+  if (file === undefined) throw new Error("a pool of llama.cpp has a file");
+  return file;
+}
+
 async function llamaPool(spec: ModelSpec, context: ModelContext): Promise<PoolSpec> {
   switch (spec.kind) {
     case "served":
@@ -87,16 +98,19 @@ async function llamaPool(spec: ModelSpec, context: ModelContext): Promise<PoolSp
   }
 }
 
+function obtainDefault({ env, signal, console }: ModelContext): Promise<string> {
+  return obtainDefaultModel({
+    env,
+    signal,
+    onProgress: ({ part, step, doneBytes, totalBytes }) =>
+      console.progress(part, `from ${step} ${bytesText(doneBytes, totalBytes)}`),
+  });
+}
+
 async function defaultPool(context: ModelContext): Promise<PoolSpec> {
-  const { env, signal, console } = context;
+  const { console } = context;
   try {
-    const file = await obtainDefaultModel({
-      env,
-      signal,
-      onProgress: ({ part, step, doneBytes, totalBytes }) =>
-        console.progress(part, `from ${step} ${bytesText(doneBytes, totalBytes)}`),
-    });
-    return poolOf(DEFAULT_MODEL.name, file);
+    return poolOf(DEFAULT_MODEL.name, await obtainDefault(context));
   } catch (error) {
     if (!(error instanceof PartError)) throw error;
     console.line(error.message);

@@ -280,7 +280,8 @@ function preset(text: string, cwd: string): string {
   return file;
 }
 
-function modelSpec(text: string, cwd: string): ModelSpec {
+/** What `--model` means, of an engine that loads files. */
+export function modelSpec(text: string, cwd: string): ModelSpec {
   if (text === "") throw new UsageError("--model needs a file, hf:… or tiny");
   if (text === "tiny") return { kind: "tiny" };
   if (text.startsWith("hf:")) return { kind: "hub", uri: text };

@@ -1,5 +1,5 @@
 /**
- * `npm test` and `npm run test:engines`: get the outside parts that the tests use, then run them.
+ * `npm test`, `npm run test:engines` and `npm run test:containers`: get the outside parts that the tests use, then run them.
  */
 import { DEFAULT_MODEL, obtainDefaultModel, obtainNatsServer, PartError, type PartProgress } from "@autellix/runtime";
 import { bytesText, Console } from "../start/console.ts";
@@ -13,6 +13,8 @@ const PROJECTS = {
   test: ["unit", "theory", "integration"],
   // Against other people's servers, which its own setup fetches.
   "test-engines": ["engines"],
+  // In a real Docker engine, which its own setup finds or starts.
+  "test-containers": ["containers"],
 } as const;
 
 /** @param args handed to vitest, such as paths of test files. @returns the exit code. */
