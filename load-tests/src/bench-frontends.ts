@@ -18,6 +18,7 @@ import { formatTable } from "./table.ts";
 
 const FRONTENDS = [1, 2, 4];
 const WARM_UP_MS = 2_000;
+const HAPROXY = process.env.HAPROXY_BIN || "haproxy";
 const PROMPT = "What is the capital of France?";
 const HELP = `npm run bench:frontends -- [--rounds N] [--step-seconds N] [--callers N] [--tokens N] [--out FOLDER]
 
@@ -101,7 +102,10 @@ async function measureStack(frontends: number, load: Load, signal: AbortSignal) 
   const stack = await startStack({ args: [...args, "--frontends", String(frontends)], onProgress: showStatus, signal });
   try {
     const first = Number(new URL(stack.baseUrl).port);
-    const proxy = await startProxy(Array.from({ length: frontends }, (_, index) => first + index));
+    const proxy = await startProxy(
+      HAPROXY,
+      Array.from({ length: frontends }, (_, index) => first + index),
+    );
     try {
       const measurements: Measurement[] = [];
       for (const stream of [false, true]) {

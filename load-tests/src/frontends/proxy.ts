@@ -13,7 +13,6 @@ const CONFIG = resolve(import.meta.dirname, "../../../infra/haproxy/haproxy.cfg"
 const READY_MS_MAX = 10_000;
 const POLL_MS = 50;
 const STOP_MS_MAX = 5_000;
-const BIN = process.env.HAPROXY_BIN || "haproxy";
 
 export interface TestProxy {
   url: string;
@@ -38,9 +37,9 @@ export function proxyConfig(shipped: string, port: number, frontendPorts: readon
   return text;
 }
 
-/** `$HAPROXY_BIN`, else PATH. @throws Error in one line when there is none, or it does not get ready. */
-export async function startProxy(frontendPorts: readonly number[]): Promise<TestProxy> {
-  const said = await promisify(execFile)(BIN, ["-v"]).catch(() => undefined);
+/** @param bin a path, or a name on the PATH. @throws Error in one line when there is none, or it does not get ready. */
+export async function startProxy(bin: string, frontendPorts: readonly number[]): Promise<TestProxy> {
+  const said = await promisify(execFile)(bin, ["-v"]).catch(() => undefined);
   const version = /version (\S+)/.exec(said?.stdout ?? "")?.[1];
   if (version === undefined)
     throw new Error("no HAProxy: set HAPROXY_BIN, or put it on your PATH (Debian: apt-get install haproxy)");
@@ -48,7 +47,7 @@ export async function startProxy(frontendPorts: readonly number[]): Promise<Test
   const port = await freePort();
   const file = join(folder, "haproxy.cfg");
   await writeFile(file, proxyConfig(await readFile(CONFIG, "utf8"), port, frontendPorts));
-  const child = spawn(BIN, ["-db", "-f", file], { stdio: ["ignore", "ignore", "pipe"] });
+  const child = spawn(bin, ["-db", "-f", file], { stdio: ["ignore", "ignore", "pipe"] });
   let output = "";
   child.stderr.setEncoding("utf8").on("data", (text: string) => {
     output = (output + text).slice(-4_096);
