@@ -15,9 +15,9 @@ export interface FrontendUse {
 
 export class FrontendMetrics {
   readonly #answers = new Tally("status");
-  readonly #refused = new Tally("code");
+  readonly #refused = new Tally("code").known("queue_full").known("queue_unavailable").known("no_engine");
   readonly #ends = new Tally("pool", "status", "code");
-  readonly #publishes = new Tally("status");
+  readonly #publishes = new Tally("status").known("accepted").known("full").known("unknown");
   readonly #publish = new Buckets(PUBLISH_BOUNDS_S);
   readonly #firstToken = new Buckets(CALL_BOUNDS_S);
   readonly #call = new Buckets(CALL_BOUNDS_S);

@@ -22,10 +22,14 @@ export interface Leading {
 
 export class SchedulerMetrics implements InputSink {
   readonly #programs = new ProgramLatency();
-  readonly #outcomes = new Tally("status", "code");
-  readonly #markers = new Tally("cause");
+  readonly #outcomes = new Tally("status", "code")
+    .known("cancelled", "cancelled")
+    .known("expired", "expired")
+    .known("failed", "program_ended")
+    .known("dead", "dead");
+  readonly #markers = new Tally("cause").known("engine_lost").known("crash").known("take_over");
   readonly #refused = new Tally("code");
-  readonly #losses = new Tally("cause");
+  readonly #losses = new Tally("cause").known("crash").known("exit").known("silence");
   readonly #plan = new Buckets(PLAN_BOUNDS_S);
   readonly #lag = new Buckets(CALL_BOUNDS_S);
   readonly #waiting = new Buckets(CALL_BOUNDS_S);

@@ -10,8 +10,12 @@ const STEP_BOUNDS_S = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 
 export class AgentMetrics {
   readonly #batch = new Buckets(BATCH_BOUNDS);
   readonly #step = new Buckets(STEP_BOUNDS_S);
-  readonly #outcomes = new Tally("status", "code");
-  readonly #writes = new Tally("status");
+  readonly #outcomes = new Tally("status", "code")
+    .known("completed", "")
+    .known("cancelled", "cancelled")
+    .known("expired", "expired")
+    .known("failed", "engine_error");
+  readonly #writes = new Tally("status").known("stored").known("refused").known("full").known("unknown");
   #use: () => AgentUse | undefined = () => undefined;
 
   constructor(metrics: Metrics, engine: Engine, labels: { pool: string; engine: string }) {

@@ -43,7 +43,17 @@ export class Tally {
     this.#names = names;
   }
 
+  /** Shown as 0 before anything is counted: what appears with its first count has no rate then. */
+  known(...words: readonly string[]): this {
+    this.#entry(words);
+    return this;
+  }
+
   add(...words: readonly string[]): void {
+    this.#entry(words).value++;
+  }
+
+  #entry(words: readonly string[]): { labels: Record<string, string>; value: number } {
     let key = words.join("\n");
     let entry = this.#counts.get(key);
     if (!entry && this.#counts.size >= Tally.MAX) {
@@ -55,7 +65,7 @@ export class Tally {
       entry = { labels, value: 0 };
       this.#counts.set(key, entry);
     }
-    entry.value++;
+    return entry;
   }
 
   /** What a scrape reads. */
