@@ -47,7 +47,8 @@ function takeCancel(state: State, call: Call, at: Millis): CancelCause | undefin
 
 function newCall(state: State, arrived: ArrivedCall, at: Millis): Call {
   const { policy } = state.config;
-  const program = state.table.open(arrived.program, at, arrived.alone);
+  // Not the time at which it was read: a later leader reads it again, and the program shall have one start.
+  const program = state.table.open(arrived.program, arrived.arrivedAt, arrived.alone);
   const inherited = policy.inherits(program, arrived, at);
   const rank = policy.ranks?.(program, arrived) ?? 0;
   return new Call(arrived, program, inherited, levelOf(state.ladder, inherited), rank);

@@ -36,6 +36,20 @@ export interface ActiveCall {
   serviceMs: Millis;
 }
 
+/** What `past` shows of a program; it changes with the program. */
+export type ProgramTimes = Pick<
+  ProgramEntry,
+  | "arrivedAt"
+  | "lastCompletionAt"
+  | "endedAt"
+  | "threadCount"
+  | "serviceMs"
+  | "waitingMs"
+  | "pathServiceMs"
+  | "endedCalls"
+  | "engines"
+>;
+
 export class Scheduler {
   /** Pages and changes for people. */
   readonly views: Views;
@@ -208,6 +222,20 @@ export class Scheduler {
 
   knows(call: CallId): boolean {
     return this.state.calls.has(call);
+  }
+
+  /** The queue of an un-acked call, and since when, if it was promoted into it. */
+  levelOf(id: CallId): { level: number; promotedAt: Millis | undefined } | undefined {
+    const call = this.state.calls.get(id);
+    if (!call) return undefined;
+    const { level, arrivedAt, promotedWaitingMs, promotedServiceMs } = call;
+    const sincePromotion = promotedWaitingMs + promotedServiceMs;
+    return { level, promotedAt: sincePromotion > 0 ? arrivedAt + sincePromotion : undefined };
+  }
+
+  /** The program's times and sums, without a copy of all that is saved. */
+  past(id: ProgramId): Readonly<ProgramTimes> | undefined {
+    return this.state.table.get(id);
   }
 
   /** A program as its owner sees it. */

@@ -1,4 +1,5 @@
 export * from "./answer.ts";
+export * from "./call-spans.ts";
 export * from "./chat.ts";
 export * from "./chat-body.ts";
 export * from "./chat-messages.ts";
@@ -12,5 +13,6 @@ export * from "./nats/index.ts";
 export * from "./pool-picture.ts";
 export * from "./records.ts";
 export * from "./shown-answer.ts";
+export * from "./spans.ts";
 export * from "./subjects.ts";
 export * from "./view.ts";

@@ -21,6 +21,35 @@ export const errorCodeSchema = z.string().refine(isErrorCode, "unknown error cod
 
 // ── scheduler → agent ──────────────────────────────────────────────────────────────────────────────────────────
 
+/** What a leader knows of a call whose program is traced, for the spans that its agent sends. Times are the stream's. */
+export const tracedSchema = z.object({
+  /** When the plan was made: agents map their clocks by it. */
+  atMs: millis,
+  /** Start of the program's root span. */
+  programAtMs: millis,
+  arrivedAtMs: millis,
+  /** The queues that it waited in until this plan, in order; 0 = Q1. */
+  waits: z.array(z.object({ level: count, fromMs: millis })),
+  /** Why it waited, and for whom: the batch that ran while it did. */
+  behind: z
+    .object({ reason: z.enum(["slots", "memory", "engine"]), calls: count, programs: z.array(z.string()) })
+    .optional(),
+  /** Earlier attempts, the last ones. `engine` is absent when another leader dispatched it. */
+  attempts: z
+    .array(
+      z.object({
+        attempt: z.int().positive(),
+        engine: name.optional(),
+        cause: z.enum(["engine_lost", "crash", "take_over"]),
+        fromMs: millis,
+        lostAtMs: millis,
+      }),
+    )
+    .optional(),
+  /** When its program's last call had ended, if nothing of it was active when this one came. */
+  idleFromMs: millis.optional(),
+});
+
 /** What an agent needs to take a call on. Sent with each plan until a report shows that the agent holds the call. */
 export const dispatchSchema = z.object({
   /** Sequence of the call in CALLS; the body is fetched by it. */
@@ -41,12 +70,16 @@ export const dispatchSchema = z.object({
   servedMs: millis,
   /** The retained context of an ended call of the same program on this engine: the call goes on from it. */
   continues: callKey.optional(),
+  /** Set when its program is traced. */
+  traced: tracedSchema.optional(),
 });
 
 export const planCallSchema = z.object({
   call: callKey,
   attempt: z.int().positive(),
   dispatch: dispatchSchema.optional(),
+  /** Its queue now, 0 = Q1; set when its program is traced. */
+  level: count.optional(),
 });
 
 /** Where an idle context lies. `none`: nowhere, its call is recomputed. */
@@ -328,6 +361,7 @@ export type AnswerDelta = z.infer<typeof answerDeltaSchema>;
 export type KvUse = z.infer<typeof kvUseSchema>;
 export type Counters = z.infer<typeof countersSchema>;
 export type Tier = z.infer<typeof tierSchema>;
+export type Traced = z.infer<typeof tracedSchema>;
 export type Dispatch = z.infer<typeof dispatchSchema>;
 export type PlanCall = z.infer<typeof planCallSchema>;
 export type Plan = z.infer<typeof planSchema>;

@@ -3,3 +3,4 @@ export * from "./logger.ts";
 export * from "./metrics/index.ts";
 export * from "./parts/index.ts";
 export * from "./service.ts";
+export * from "./telemetry/spans.ts";

@@ -17,7 +17,7 @@ import {
   statusSchema,
   subjects,
 } from "@autellix/protocol";
-import type { Logger } from "@autellix/runtime";
+import type { Logger, SpanSink } from "@autellix/runtime";
 import type { CallTrace } from "./call-trace.ts";
 import type { Effect, Event, InquiryResult, ProgramControl, Submission } from "./events.ts";
 import type { CallResponse, ResponseEvents } from "./http/response.ts";
@@ -29,6 +29,7 @@ import type { FrontendMetrics, FrontendUse } from "./metrics.ts";
 import { watchModels } from "./models.ts";
 import { NatsSide } from "./nats.ts";
 import type { Outcome } from "./outcome.ts";
+import { sendRequestSpan } from "./spans.ts";
 
 type EffectOf<K extends Effect["kind"]> = Extract<Effect, { kind: K }>;
 /** Without `atMs`, which the adapter adds. */
@@ -42,6 +43,8 @@ export interface AdapterOptions {
   trace?: CallTrace | undefined;
   /** Where it is counted what happens, if it is; known before the first call. */
   metrics?: (() => FrontendMetrics | undefined) | undefined;
+  /** Where spans go; nothing is traced without it. */
+  spans?: SpanSink | undefined;
   /** Something broke that the frontend cannot go on without. */
   fail(error: unknown): void;
 }
@@ -51,6 +54,7 @@ export class Adapter implements Desk {
   readonly #log: Logger;
   readonly #trace: CallTrace | undefined;
   readonly #metrics: (() => FrontendMetrics | undefined) | undefined;
+  readonly #spans: SpanSink | undefined;
   readonly #fail: (error: unknown) => void;
   readonly #machine: Machine;
   readonly #nats: NatsSide;
@@ -64,10 +68,11 @@ export class Adapter implements Desk {
   #inquiry = 0;
   #stopped = false;
 
-  constructor({ bus, limits, log, trace, metrics, fail }: AdapterOptions) {
+  constructor({ bus, limits, log, trace, metrics, spans, fail }: AdapterOptions) {
     this.#bus = bus;
     this.#trace = trace;
     this.#metrics = metrics;
+    this.#spans = spans;
     this.#log = log.child({ frontend: this.#frontend });
     this.#fail = fail;
     this.#machine = new Machine(limits);
@@ -204,6 +209,7 @@ export class Adapter implements Desk {
         this.#log.info({ ...effect.fields, call: effect.key }, "call ended");
         this.#metrics?.()?.callEnded(effect.fields);
         this.#trace?.record(effect.fields, effect.trace);
+        if (this.#spans) sendRequestSpan(this.#spans, this.#frontend, effect.fields, effect.trace);
         break;
       case "inquiryEnded":
         this.#inquiries.get(effect.inquiry)?.(effect.result);

@@ -328,6 +328,7 @@ export class Call {
         parents,
         arrivedMs: this.#startedMs,
         endedMs: atMs,
+        accepted: this.#publishing === undefined,
         waitingMs: timings?.waiting_ms,
         serviceMs: timings?.service_ms,
         promptTokens: usage?.prompt_tokens ?? promptTokens,

@@ -1,7 +1,7 @@
 /**
  * Configuration of a frontend. `main.ts` gives it the environment.
  */
-import { commonConfig, envChoice, envInt, envText } from "@autellix/runtime";
+import { commonConfig, envChoice, envInt, envText, type SpansSetup, spansConfig, spansSetup } from "@autellix/runtime";
 import { z } from "zod";
 import { type LimitName, type Limits, limitNames, limitTable } from "./limits.ts";
 
@@ -12,6 +12,10 @@ export interface Config {
   apiKeysFile: string | undefined;
   /** Where calls are recorded (call-trace.ts), and how they are named there; not recorded without it. */
   trace?: { file: string; names: "opaque" | "plain" } | undefined;
+  /** Where spans go; nothing is traced without it. */
+  spans?: SpansSetup | undefined;
+  /** Tells frontends apart in traces. */
+  instance?: string;
   limits: Limits;
 }
 
@@ -31,6 +35,7 @@ export const configSchema: z.ZodType<Config> = z
   .object({
     ...limitShape,
     ...commonConfig,
+    ...spansConfig,
     /** Address to listen on. Without a key file it must be this machine's own. */
     AUTELLIX_HOST: envText().default("127.0.0.1"),
     AUTELLIX_PORT: envInt({ min: 0, max: 65_535 }).default(8_080),
@@ -63,6 +68,8 @@ export const configSchema: z.ZodType<Config> = z
         env.AUTELLIX_TRACE_FILE === undefined
           ? undefined
           : { file: env.AUTELLIX_TRACE_FILE, names: env.AUTELLIX_TRACE_NAMES },
+      spans: spansSetup(env),
+      instance: env.AUTELLIX_INSTANCE ?? `${env.AUTELLIX_HOST}:${env.AUTELLIX_PORT}`,
       limits: Object.fromEntries(limitNames.map((name) => [name, values[envNameOf(name)]])) as Limits,
     };
   });

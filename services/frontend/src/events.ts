@@ -159,6 +159,8 @@ export interface TraceFields {
   /** On the clock of the events. */
   arrivedMs: number;
   endedMs: number;
+  /** The queue has confirmed it. */
+  accepted: boolean;
   /** Undefined when no engine had the call. */
   waitingMs: number | undefined;
   serviceMs: number | undefined;

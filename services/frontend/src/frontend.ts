@@ -3,7 +3,7 @@
  */
 import type { Server } from "node:http";
 import { answerFacts, type ErrorCode, openBus } from "@autellix/protocol";
-import { addBusMetrics, type Logger, type Metrics } from "@autellix/runtime";
+import { addBusMetrics, type Logger, type Metrics, openSpans } from "@autellix/runtime";
 import { Adapter } from "./adapter.ts";
 import { CallTrace } from "./call-trace.ts";
 import type { Config } from "./config.ts";
@@ -40,7 +40,9 @@ export async function startFrontend(config: Config, context: FrontendContext): P
   progress("connecting to NATS");
   const bus = await openBus({ url: config.natsUrl, name: "autellix-frontend", onStatus });
   const trace = recording && (await CallTrace.open({ ...recording, bytesMax: limits.traceBytesMax, log }));
-  const desk = new Adapter({ bus, limits, log, trace, metrics: () => metrics, fail });
+  const { spans: tracing, instance = `${host}:${config.port}` } = config;
+  const spans = tracing && (await openSpans(tracing, { service: "frontend", instance, log }));
+  const desk = new Adapter({ bus, limits, log, trace, metrics: () => metrics, spans, fail });
   const onAnswer =
     context.metrics && ((status: number, refusedAs: ErrorCode | undefined) => metrics?.httpAnswered(status, refusedAs));
   const server = createServer({ desk, keys, limits, log, onAnswer });
@@ -53,6 +55,7 @@ export async function startFrontend(config: Config, context: FrontendContext): P
     keys.stop();
     desk.stop();
     await trace?.close();
+    await spans?.stop();
     await bus.nc.close();
   };
   let port: number;

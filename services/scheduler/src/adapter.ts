@@ -26,12 +26,12 @@ import {
   validate,
   writeKey,
 } from "@autellix/protocol";
-import { addBusMetrics, type Logger, type Metrics } from "@autellix/runtime";
+import { addBusMetrics, type Logger, type Metrics, type SpanSink } from "@autellix/runtime";
 import { z } from "zod";
 import { CallsIo } from "./calls-io.ts";
 import { ControlIo } from "./control-io.ts";
 import { coreConfig } from "./core-config.ts";
-import type { Effect, Event, MachineConfig } from "./events.ts";
+import type { Effect, Event, MachineConfig, TakeOver } from "./events.ts";
 import { InputLogFile } from "./input-log.ts";
 import { type Io, pause } from "./io.ts";
 import { Leadership, type LeadershipConfig, type LeadershipEffect, type LeadershipEvent } from "./leadership.ts";
@@ -61,6 +61,8 @@ export interface SchedulerOptions {
   inputLog?: { file: string; bytesMax: number };
   /** Where it is counted what this scheduler does, if it is. */
   metrics?: Metrics | undefined;
+  /** Where spans go; nothing is traced without it. */
+  spans?: SpanSink | undefined;
   log: Logger;
   /** Ends the process: another leads, or something broke. The supervisor starts it again, as a standby. */
   fail: (error: unknown) => void;
@@ -83,6 +85,8 @@ export class SchedulerService implements Io {
   readonly #metrics: SchedulerMetrics | undefined;
   #machine: SchedulerMachine | undefined;
   #inputLog: { file: InputLogFile; recorder: InputRecorder } | undefined;
+  /** Who held the lease when it was read last, before this process did. */
+  #former: TakeOver["former"];
   #clockOffset = 0;
   #epochSentAt = 0;
   #stopped = false;
@@ -169,6 +173,8 @@ export class SchedulerService implements Io {
     try {
       const entry = await readKey(this.bus, key);
       const leader = entry && validate(leaseSchema, decode(entry.bytes)).leader;
+      if (entry && leader !== undefined && leader !== this.#options.leadership.leader)
+        this.#former = { leader, renewedAtMs: entry.storedAtMs };
       this.#lead({ kind: "leaseRead", lease: { seq: entry?.seq ?? (await lastSeqOfKey(this.bus, key)), leader } });
     } catch (error) {
       this.log.debug({ err: error }, "lease not read");
@@ -211,7 +217,8 @@ export class SchedulerService implements Io {
 
     this.#inputLog = this.#record(epoch);
     const inputs = allSinks(this.#inputLog?.recorder, this.#metrics);
-    this.#machine = new SchedulerMachine(this.#options.machine, takeOver, this.#at(), inputs);
+    const found = { ...takeOver, former: this.#former };
+    this.#machine = new SchedulerMachine(this.#options.machine, found, this.#at(), inputs);
     for (const effect of this.#machine.start()) this.#carryOut(effect);
     this.#listen(subjects.report(pool), agentMessageSchema, (message) => this.receive({ kind: "agent", message }));
     this.#subscriptions.push(this.#control.listen(), this.#view.listen());
@@ -315,6 +322,9 @@ export class SchedulerService implements Io {
       case "after":
         if (effect.ms === 0) setImmediate(() => this.receive(effect.event));
         else setTimeout(() => this.receive(effect.event), effect.ms);
+        break;
+      case "sendSpans":
+        this.#options.spans?.send(effect.spans);
         break;
       case "log":
         log[effect.level](effect.fields, effect.text);

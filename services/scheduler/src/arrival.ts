@@ -15,6 +15,7 @@ import {
   parseReply,
 } from "@autellix/protocol";
 import type { CallMessage } from "./events.ts";
+import type { CallNotes } from "./spans.ts";
 
 /** A larger count than any model's context is no estimate but an error. */
 const PROMPT_TOKENS_MAX = 100_000_000;
@@ -33,6 +34,8 @@ export interface KnownCall {
   bodyObject: string | undefined;
   /** Encoding of the outcome. */
   encoding: Encoding;
+  /** Set when its program is traced; owned by spans.ts. */
+  notes?: CallNotes | undefined;
 }
 
 export type Arrival =

@@ -9,7 +9,7 @@ import {
   OUTCOMES_DISPATCH_SHARE_MAX,
   QUEUED_CALLS_MAX,
 } from "@autellix/protocol";
-import { commonConfig, envChoice, envInt, envNumber, envText } from "@autellix/runtime";
+import { commonConfig, envChoice, envInt, envNumber, envText, spansConfig } from "@autellix/runtime";
 import { z } from "zod";
 
 const BETA_MESSAGE = 'must be a positive number or "off"';
@@ -19,6 +19,7 @@ const count = (fallback: number) => z.coerce.number().int().positive().default(f
 
 export const schedulerConfig = z.object({
   ...commonConfig,
+  ...spansConfig,
   /** The pool that this process schedules. */
   AUTELLIX_POOL: z.string().regex(NAME_PATTERN, "must be A-Z a-z 0-9 _ - and at most 64 characters"),
   AUTELLIX_POLICY: z

@@ -15,6 +15,7 @@ import type {
   Plan,
   ReadResult,
   RecordHead,
+  SpanData,
   Status,
   TerminalStatus,
   ViewAsk,
@@ -118,6 +119,7 @@ export type Effect =
   | { kind: "sendChanges"; changes: ViewChanges }
   /** Feeds `event` after `ms`. */
   | { kind: "after"; ms: number; event: Event }
+  | { kind: "sendSpans"; spans: SpanData[] }
   | { kind: "log"; level: "info" | "warn" | "error"; fields: Record<string, unknown>; text: string }
   /** This process may not lead any more. */
   | { kind: "stepDown"; reason: string };
@@ -130,6 +132,8 @@ export interface TakeOver {
   programs: readonly SavedEntry[];
   /** Engines that were joined when the last leader led: who must report. */
   engines: readonly string[];
+  /** Who held the lease before, if it was not given back. */
+  former?: { leader: string; renewedAtMs: number } | undefined;
 }
 
 export interface MachineConfig {
@@ -158,4 +162,6 @@ export interface MachineConfig {
   agentLostMs: number;
   /** Above this share of OUTCOMES' limit nothing new starts. */
   outcomesShareMax: number;
+  /** Share of programs that are traced, 0 … 1; none without it. */
+  traceSample?: number;
 }

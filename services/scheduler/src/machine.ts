@@ -6,7 +6,7 @@
  * Invariants: nothing is acked without a terminal record read or written (S3); no plan leaves before the take-over is
  * complete (design §4); the end of a call is sent only after its record is stored (design §2.7).
  */
-import { type Command, callId, engineId, type Input, Scheduler } from "@autellix/core";
+import { type Command, callId, type EnginePlan, engineId, type Input, Scheduler } from "@autellix/core";
 import {
   type CallKey,
   type Control,
@@ -25,6 +25,7 @@ import { Liveness } from "./liveness.ts";
 import { ProgramStore } from "./programs.ts";
 import type { InputSink } from "./recorder.ts";
 import { RecordDesk } from "./records.ts";
+import { SpanDesk } from "./spans.ts";
 import { StatusDesk } from "./status.ts";
 import { ViewDesk } from "./view.ts";
 import { toCoreCapacity, toCoreRecord, toCoreReport, toWirePlan } from "./wire.ts";
@@ -48,6 +49,9 @@ export class SchedulerMachine {
   private readonly control: ControlDesk;
   private readonly status: StatusDesk;
   private readonly view: ViewDesk;
+  /** Unset while nothing is traced. */
+  private readonly spans: SpanDesk | undefined;
+  private readonly former: TakeOver["former"];
   /** Records read at the take-over, until the calls that they belong to are read. */
   private gathered: TakeOver["records"];
   /** Engines that have not reported yet, while gathering. */
@@ -78,7 +82,10 @@ export class SchedulerMachine {
     this.liveness = new Liveness(config);
     this.programs = new ProgramStore(config.pool, config.programIdleMaxMs);
     const emit = (effect: Effect) => this.effects.push(effect);
-    this.records = new RecordDesk(this.epoch, this.calls, emit);
+    const { pool, leader, traceSample: sample } = config;
+    if (sample) this.spans = new SpanDesk({ pool, leader, sample, epoch: this.epoch }, this.core, this.calls, emit);
+    this.former = takeOver.former;
+    this.records = new RecordDesk(this.epoch, this.calls, emit, this.spans);
     this.control = new ControlDesk(config.pool, core.policy.measures, this.core, this.programs, emit);
     this.status = new StatusDesk(config, this.epoch);
     const state = (engine: string) => this.stateOf(engine);
@@ -96,6 +103,7 @@ export class SchedulerMachine {
     this.startedAt = at;
     for (const entry of takeOver.programs)
       this.feed({ kind: "programStarted", at, program: entry.program, restored: entry });
+    this.spans?.restored(takeOver);
     for (const engine of takeOver.engines) this.ask(engine, at);
   }
 
@@ -185,13 +193,19 @@ export class SchedulerMachine {
     const key = callKey(message.address.tenant, message.address.callId);
     const arrival = readArrival(message, this.config.callLifetimeMaxMs);
     const record = this.gathered.get(key);
+    const { storedAtMs } = message;
     if (arrival.kind === "refused") {
+      this.spans?.refused(key, arrival.known, storedAtMs, arrival.code, at);
       this.records.refuse(key, arrival.known, arrival.code, arrival.message);
       return;
     }
+    // A call that comes again keeps what is noted of it.
+    arrival.known.notes = this.calls.get(key)?.notes;
     this.calls.set(key, arrival.known);
     const held = !this.leading && record ? { record: toCoreRecord(record.seq, record.head) } : {};
+    const idleFromMs = this.spans?.idleFromMs(arrival.known);
     this.feed({ kind: "callArrived", at, call: arrival.call, ...held });
+    this.spans?.arrived(key, arrival.known, storedAtMs, idleFromMs);
   }
 
   // ── agents ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -243,6 +257,7 @@ export class SchedulerMachine {
     this.status.forget(engine);
     this.view.forget(engine);
     this.infos.delete(engine);
+    this.spans?.engineLost(engine);
     this.feed({ kind: "engineLost", at, engine: engineId(engine), cause });
     this.log("warn", { engine, cause }, "engine lost");
   }
@@ -275,6 +290,7 @@ export class SchedulerMachine {
     if (this.missing.size > 0 && at - this.startedAt < this.config.agentLostMs) return;
     this.leading = true;
     this.log("info", { epoch: this.epoch, calls: this.calls.size, engines: this.liveness.agents.size }, "leading");
+    this.spans?.tookOver(this.startedAt, at, this.former);
     this.feed({ kind: "leaderStarted", at });
     for (const engine of this.missing) this.effects.push({ kind: "dropEngine", engine });
     this.missing.clear();
@@ -308,6 +324,7 @@ export class SchedulerMachine {
     }
     for (const engine of lost) this.lose(engine, "silence", at);
     this.feed({ kind: "timePassed", at });
+    this.spans?.tick();
     const state = (engine: string) => this.stateOf(engine);
     this.effects.push({ kind: "sendStatus", status: this.status.view(this.core, this.infos, state, at) });
   }
@@ -330,6 +347,7 @@ export class SchedulerMachine {
     // No answer yet: the caller repeats its request, and by then this leader acts (design §2, Cancel).
     if (!this.leading) return;
     for (const input of this.control.inputsOf(tenant, control, at)) this.feed(input);
+    if (control.op === "program.end") this.spans?.programEnded(tenant, control.program_id, at);
     this.control.answer(tenant, control, token);
   }
 
@@ -355,12 +373,10 @@ export class SchedulerMachine {
   private carry(command: Command, at: number): void {
     switch (command.kind) {
       case "sendPlan":
-        this.effects.push({
-          kind: "sendPlan",
-          plan: toWirePlan(command.plan, this.config.pool, this.epoch, this.calls),
-        });
+        this.sendPlan(command.plan, at);
         break;
       case "writeMarker":
+        this.spans?.superseded(command, at);
         this.records.writeMarker(command);
         break;
       case "writeOutcome":
@@ -370,7 +386,7 @@ export class SchedulerMachine {
         this.records.keepDead(command.call, `engine crashed ${command.crashes} times under this call`);
         break;
       case "ack":
-        this.acked(command.call, command.seq);
+        this.acked(command.call, command.seq, at);
         break;
       case "saveEntry":
         this.effects.push(...this.programs.save(command.entry));
@@ -384,9 +400,16 @@ export class SchedulerMachine {
     }
   }
 
-  private acked(key: CallKey, seq: number): void {
+  private sendPlan(plan: EnginePlan, at: number): void {
+    this.spans?.planned(plan, this.infos.get(plan.engine)?.batchCallsMax ?? 0, at);
+    const traced = this.spans && ((call: CallKey, dispatched: boolean) => this.spans?.onWire(call, dispatched, at));
+    this.effects.push({ kind: "sendPlan", plan: toWirePlan(plan, this.config.pool, this.epoch, this.calls, traced) });
+  }
+
+  private acked(key: CallKey, seq: number, at: number): void {
     const known = this.calls.get(key);
     this.calls.delete(key);
+    if (known) this.spans?.acked(known, at);
     this.status.ended();
     this.effects.push({ kind: "ack", seq, bodyObject: known?.bodyObject });
   }

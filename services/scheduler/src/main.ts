@@ -2,7 +2,7 @@
 import { randomUUID } from "node:crypto";
 import { doublingLadder } from "@autellix/core";
 import { answerFacts, isConnected, openBus } from "@autellix/protocol";
-import { runService } from "@autellix/runtime";
+import { openSpans, runService, spansSetup } from "@autellix/runtime";
 import { SchedulerService } from "./adapter.ts";
 import {
   CANCEL_MEMORY_MAX,
@@ -56,9 +56,13 @@ await runService({
     const log = processLog.child({ pool: config.AUTELLIX_POOL });
     const onStatus = (reason: string) => log.warn({ reason }, "NATS");
     const bus = await openBus({ url: config.AUTELLIX_NATS_URL, name: `scheduler ${config.AUTELLIX_POOL}`, onStatus });
+    const tracing = spansSetup(config);
+    const instance = config.AUTELLIX_INSTANCE ?? leader;
+    const spans = tracing && (await openSpans(tracing, { service: "scheduler", instance, log }));
     const service = new SchedulerService({
       bus,
-      machine: machineConfig(config, leader),
+      machine: { ...machineConfig(config, leader), ...(spans ? { traceSample: spans.sample } : {}) },
+      spans,
       leadership: {
         leader,
         leaseMs: config.AUTELLIX_LEASE_MS,
@@ -85,6 +89,7 @@ await runService({
       unreadyReason: () => (isConnected(bus) ? undefined : "NATS is not connected"),
       async stop() {
         await service.stop();
+        await spans?.stop();
         await bus.nc.close();
       },
     };

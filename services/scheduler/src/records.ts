@@ -14,6 +14,7 @@ import {
 import type { KnownCall } from "./arrival.ts";
 import type { Effect, Event, RecordWrite } from "./events.ts";
 import { afterRead, afterWrite, type NextStep } from "./record-writes.ts";
+import type { SpanDesk } from "./spans.ts";
 
 /** Pause before a write or read that had no answer is repeated. */
 const REPEAT_MS = 250;
@@ -24,13 +25,20 @@ export class RecordDesk {
   private readonly epoch: number;
   private readonly calls: ReadonlyMap<CallKey, KnownCall>;
   private readonly emit: (effect: Effect) => void;
+  private readonly spans: SpanDesk | undefined;
   /** Dead letters are copied before their outcome is written. */
   private readonly deadReasons = new Map<CallKey, string>();
 
-  constructor(epoch: number, calls: ReadonlyMap<CallKey, KnownCall>, emit: (effect: Effect) => void) {
+  constructor(
+    epoch: number,
+    calls: ReadonlyMap<CallKey, KnownCall>,
+    emit: (effect: Effect) => void,
+    spans?: SpanDesk | undefined,
+  ) {
     this.epoch = epoch;
     this.calls = calls;
     this.emit = emit;
+    this.spans = spans;
   }
 
   writeMarker(command: Extract<Command, { kind: "writeMarker" }>): void {
@@ -82,6 +90,7 @@ export class RecordDesk {
         if (write.kind === "marker") {
           return [{ kind: "markerWritten", at, call: callId(write.call), attempt: write.attempt, fence: next.seq }];
         }
+        this.trace(write, at);
         return this.ended(write, write.head.status, write.body, at);
       case "ended":
         return this.ended(write, next.status, readBody(next.body), at);
@@ -101,6 +110,12 @@ export class RecordDesk {
         this.emit({ kind: "stepDown", reason: `a record of epoch ${next.epoch} exists` });
         return [];
     }
+  }
+
+  private trace({ call, head }: Extract<RecordWrite, { kind: "outcome" }>, at: number): void {
+    const known = this.calls.get(call);
+    const { status, code, attempt } = head;
+    if (known) this.spans?.ended(known, { status, code, attempt }, at);
   }
 
   private repeat(effect: Effect): void {

@@ -16,23 +16,29 @@ import type {
   PlanCall,
   RecordHead,
   Report,
+  Traced,
   FinishedCall as WireFinishedCall,
 } from "@autellix/protocol";
 import type { KnownCall } from "./arrival.ts";
+
+/** What a plan says of a traced call beside what the core says. */
+export type TracedOf = (call: CallKey, isDispatched: boolean) => { traced?: Traced; level?: number } | undefined;
 
 export function toWirePlan(
   plan: EnginePlan,
   pool: string,
   epoch: number,
   calls: ReadonlyMap<CallKey, KnownCall>,
+  tracedOf?: TracedOf,
 ): Plan {
   const full = ({ call, attempt, dispatch }: PlannedCall): PlanCall => {
     const known = calls.get(call);
-    if (!dispatch || !known) return { call, attempt };
+    const { traced, level } = tracedOf?.(call, dispatch !== undefined) ?? {};
+    if (!dispatch || !known) return level === undefined ? { call, attempt } : { call, attempt, level };
     const { program, thread, reply, trace, bodyObject } = known;
     const { seq, fence, waitedMs, servedMs, continues } = dispatch;
-    const address = { program, ...defined({ thread, reply, trace, bodyObject, continues }) };
-    return { call, attempt, dispatch: { seq, fence, waitedMs, servedMs, ...address } };
+    const address = { program, ...defined({ thread, reply, trace, bodyObject, continues, traced }) };
+    return { call, attempt, dispatch: { seq, fence, waitedMs, servedMs, ...address }, ...defined({ level }) };
   };
   const { engine, incarnation, number, reportSeen, windowSteps } = plan;
   return {

@@ -20,7 +20,7 @@ import {
   subjects,
   writeOutcomeRecord,
 } from "@autellix/protocol";
-import type { Logger } from "@autellix/runtime";
+import type { Logger, SpanSink } from "@autellix/runtime";
 import { fetchBody } from "./engine-calls.ts";
 import { EngineDriver } from "./engine-driver.ts";
 import type { Effect, Happening } from "./events.ts";
@@ -36,6 +36,8 @@ export interface AdapterOptions {
   engine: Engine;
   setup: AgentSetup;
   metrics?: AgentMetrics | undefined;
+  /** Where spans go, when `setup` says that they can be sent. */
+  spans?: SpanSink | undefined;
   log: Logger;
   /** Ends the process: the engine or the machine is broken. */
   fail: (error: unknown) => void;
@@ -163,6 +165,9 @@ export class AgentAdapter {
         return;
       case "wake":
         this.#wakeAt(effect.atMs);
+        return;
+      case "sendSpans":
+        this.#options.spans?.send(effect.spans);
         return;
       case "log":
         log[effect.level](effect.fields, effect.msg);

@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as pause } from "node:timers/promises";
 import type { Engine } from "@autellix/engines";
 import { type Bus, callsLastSeq, isConnected } from "@autellix/protocol";
-import { addBusMetrics, type Logger, type Metrics } from "@autellix/runtime";
+import { addBusMetrics, type Logger, type Metrics, type SpanSink } from "@autellix/runtime";
 import { AgentAdapter } from "./adapter.ts";
 import { type AgentLimits, defaultLimits, HEALTH_MS } from "./limits.ts";
 import { AgentMetrics } from "./metrics.ts";
@@ -19,6 +19,8 @@ export interface AgentOptions {
   limits?: Partial<AgentLimits>;
   /** Where it is counted what the agent does, if it is. */
   metrics?: Metrics | undefined;
+  /** Where spans go; nothing is traced without it. */
+  spans?: SpanSink | undefined;
   log: Logger;
   fail: (error: unknown) => void;
 }
@@ -73,11 +75,12 @@ class PoolMember implements RunningAgent {
   }
 
   #join(): void {
-    const { bus, engine, pool, engineId, log, fail } = this.#options;
+    const { bus, engine, pool, engineId, spans, log, fail } = this.#options;
     this.incarnation = randomUUID();
     const { incarnation } = this;
-    const setup = { pool, engine: engineId, incarnation, info: engine.info, limits: this.#limits };
-    this.#adapter = new AgentAdapter({ bus, engine, setup, metrics: this.#metrics, log, fail });
+    const traces = spans !== undefined;
+    const setup = { pool, engine: engineId, incarnation, info: engine.info, limits: this.#limits, traces };
+    this.#adapter = new AgentAdapter({ bus, engine, setup, metrics: this.#metrics, spans, log, fail });
     this.#adapter.start();
   }
 

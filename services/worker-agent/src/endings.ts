@@ -63,6 +63,7 @@ export class Endings {
     if (call.phase === "ending") return;
     const { setup, nowMs } = this.#state;
     call.phase = "ending";
+    call.timeline?.generated(nowMs);
     if (end.status !== "completed" || !this.#contexts.retain(call)) this.#state.closeOnEngine(call);
     let outcome = outcomeOf(call, end.status, nowMs);
     let completion: ChatCompletion | undefined;
@@ -193,6 +194,7 @@ export class Endings {
   }
 
   #stored(call: HeldCall, ending: Ending): void {
+    this.#state.traces?.ended(call, ending, ending.completion?.choices[0].finish_reason);
     this.#finish(call, ending.status, false, ending.waitingMs);
     this.#deliveries.start(call, ending.outcome, ending.bytes, ending.completion);
     this.#log(call, "info", ending.status, "call ended");

@@ -11,6 +11,7 @@ import {
   splitCallKey,
 } from "@autellix/protocol";
 import type { Ending } from "./endings.ts";
+import type { Timeline } from "./timeline.ts";
 import { TokenLog } from "./token-log.ts";
 
 /**
@@ -69,6 +70,8 @@ export class HeldCall {
   /** The first chunk to an inbox carries the role. */
   inboxStarted = false;
   ending: Ending | undefined;
+  /** Set while its program is traced and its spans are not sent. */
+  timeline: Timeline | undefined;
 
   constructor(id: number, pool: string, key: CallKey, attempt: number, dispatch: Dispatch, atMs: number) {
     this.id = id;

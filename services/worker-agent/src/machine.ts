@@ -233,6 +233,8 @@ export class AgentMachine {
     const state = this.#state;
     if (state.draining === "done") return;
     state.draining = "done";
+    // Those that are still held go on elsewhere.
+    for (const call of state.held.values()) state.traces?.left(call);
     this.#reports.sendNow();
     const { pool, engine, incarnation } = state.setup;
     const exit: Exit = { kind: "exit", pool, engine, incarnation };

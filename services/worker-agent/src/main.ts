@@ -1,6 +1,6 @@
 /** Process of one worker agent: configuration, engine, connection. */
 import { answerFacts, NAME_PATTERN, openBus } from "@autellix/protocol";
-import { commonConfig, envInt, envText, runService } from "@autellix/runtime";
+import { commonConfig, envInt, envText, openSpans, runService, spansConfig, spansSetup } from "@autellix/runtime";
 import { z } from "zod";
 import { startAgent, waitForStreams } from "./agent.ts";
 import { agentFacts } from "./facts.ts";
@@ -12,6 +12,7 @@ const envName = () => envText().regex(NAME_PATTERN, "may only have A-Z a-z 0-9 _
 const config = z
   .object({
     ...commonConfig,
+    ...spansConfig,
     ...engineConfig,
     /** The engines under one scheduler leader. */
     AUTELLIX_POOL: envName(),
@@ -52,6 +53,9 @@ await runService({
     await waitForStreams(bus, signal);
     const noFacts = (error: unknown) => log.warn({ err: error }, "a question for facts stays without answer");
     answerFacts(bus, () => agentFacts(config, pool, engineId, engine), noFacts);
+    const tracing = spansSetup(config);
+    const instance = config.AUTELLIX_INSTANCE ?? engineId;
+    const spans = tracing && (await openSpans(tracing, { service: "worker-agent", instance, log }));
     const agent = startAgent({
       bus,
       engine,
@@ -65,6 +69,7 @@ await runService({
         engineDownMsMax: config.AUTELLIX_ENGINE_DOWN_MS_MAX,
       },
       metrics,
+      spans,
       log,
       fail,
     });
@@ -72,6 +77,7 @@ await runService({
       unreadyReason: () => agent.unreadyReason(),
       async stop() {
         await agent.stop();
+        await spans?.stop();
         await bus.nc.drain();
         await engine.shutdown();
       },

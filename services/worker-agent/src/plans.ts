@@ -32,7 +32,9 @@ export class Plans {
 
   /** A new leader has asked: plans of lower epochs are refused from here on (S5). */
   adopt(epoch: number): void {
-    this.#state.epoch = Math.max(this.#state.epoch, epoch);
+    if (epoch <= this.#state.epoch) return;
+    this.#state.epoch = epoch;
+    this.#state.traces?.tookOver(epoch);
   }
 
   receive(plan: Plan): void {
@@ -43,7 +45,8 @@ export class Plans {
       return;
     }
     this.#state.plan = plan;
-    this.#state.epoch = plan.epoch;
+    this.adopt(plan.epoch);
+    this.#state.traces?.received(plan);
     this.#reports.planSeen(plan.reportSeen, this.#brings(plan));
     for (const { call, attempt, cause } of plan.cancel) {
       const held = this.#state.heldByName.get(attemptName(call, attempt));
@@ -52,6 +55,7 @@ export class Plans {
     if (plan.fences) this.#endings.fencesAnswered(plan.fences);
     const entries = [...plan.run, ...plan.reserve, ...plan.keep];
     this.#drop(entries);
+    this.#note(entries);
     if (this.#state.draining === "no" && this.#reports.hasRoom()) this.#takeOn(entries);
     this.#contexts.planned(plan);
   }
@@ -84,13 +88,23 @@ export class Plans {
     }
   }
 
+  /** The queues of traced calls, which a plan may have changed. */
+  #note(entries: readonly PlanCall[]): void {
+    if (!this.#state.traces) return;
+    for (const { call, attempt, level } of entries) {
+      if (level === undefined) continue;
+      const timeline = this.#state.heldByName.get(attemptName(call, attempt))?.timeline;
+      if (timeline) timeline.level = level;
+    }
+  }
+
   #takeOn(entries: readonly PlanCall[]): void {
-    for (const { call, attempt, dispatch } of entries) {
+    for (const { call, attempt, dispatch, level } of entries) {
       // Without `dispatch` it cannot be run; the report lacks it, and the scheduler sends the rest again.
       if (dispatch === undefined || this.#state.held.size >= this.#state.setup.info.heldCallsMax) continue;
       const name = attemptName(call, attempt);
       if (!this.#state.heldByName.has(name) && !this.#reports.isFinished(name)) {
-        this.#starts.hold(call, attempt, dispatch);
+        this.#starts.hold(call, attempt, dispatch, level);
       }
     }
   }

@@ -48,9 +48,11 @@ export class Starts {
     this.#tokens = parts.tokens;
   }
 
-  hold(key: CallKey, attempt: number, dispatch: Dispatch): void {
+  /** @param level its queue, of a traced call. */
+  hold(key: CallKey, attempt: number, dispatch: Dispatch, level?: number): void {
     const call = new HeldCall(this.#state.newId(), this.#state.setup.pool, key, attempt, dispatch, this.#state.nowMs);
     this.#state.add(call);
+    this.#state.traces?.held(call, level);
     this.#waiting.add(call);
     if (call.frontend !== undefined) this.#frontends.watch();
   }
@@ -120,6 +122,7 @@ export class Starts {
       const chat = toChat(value, this.#state.setup.info.models);
       call.opens = { chat, body: value as Record<string, unknown> };
       call.model = chat.model;
+      if (call.timeline) this.#state.traces?.read(call.timeline, chat);
     } catch (error) {
       if (!(error instanceof AutellixError)) throw error;
       // Bytes that are neither JSON nor msgpack say nothing about what their publisher can read.
@@ -190,6 +193,7 @@ export class Starts {
     call.opened = true;
     call.promptTokens = promptTokens;
     call.cachedTokens = cachedTokens;
+    if (call.timeline) call.timeline.openedAtMs = this.#state.nowMs;
     this.#contexts.place(call, context);
     const forced = call.forcedIds ?? [];
     if (forced.length > 0)

@@ -6,6 +6,7 @@ import type { Effect } from "./events.ts";
 import type { HeldCall } from "./held-call.ts";
 import type { AgentLimits } from "./limits.ts";
 import { Timers } from "./timers.ts";
+import { Traces } from "./traces.ts";
 
 export interface AgentSetup {
   pool: string;
@@ -14,6 +15,8 @@ export interface AgentSetup {
   incarnation: string;
   info: EngineInfo;
   limits: AgentLimits;
+  /** Whether spans can be sent. */
+  traces?: boolean;
 }
 
 export class AgentState {
@@ -40,11 +43,14 @@ export class AgentState {
   readonly timers = new Timers();
   /** For people: from acceptance to a call's first token, in seconds. */
   readonly firstToken = new Buckets(CALL_BOUNDS_S);
+  /** Unset when spans cannot be sent. */
+  readonly traces: Traces | undefined;
   #nextId = 1;
   #effects: Effect[] = [];
 
   constructor(setup: AgentSetup) {
     this.setup = setup;
+    if (setup.traces) this.traces = new Traces(this);
   }
 
   newId(): number {
@@ -68,6 +74,7 @@ export class AgentState {
 
   /** Forgets a call, and frees what the engine has of it. */
   remove(call: HeldCall): void {
+    this.traces?.left(call);
     this.closeOnEngine(call);
     this.held.delete(call.id);
     if (this.heldByName.get(call.name) === call) this.heldByName.delete(call.name);

@@ -3,13 +3,14 @@ import type { ErrorCode, FinishReason } from "@autellix/protocol";
 import { arrange } from "./batch.ts";
 import type { Contexts, Retained } from "./contexts.ts";
 import type { Endings } from "./endings.ts";
-import type { Happening } from "./events.ts";
+import type { Happening, SteppedCall } from "./events.ts";
 import type { HeldCall } from "./held-call.ts";
 import { STANDSTILL_MS } from "./limits.ts";
 import type { PlannedCall, Plans } from "./plans.ts";
 import type { Reports } from "./reports.ts";
 import type { AgentState } from "./state.ts";
 import { SwapCosts } from "./swap-costs.ts";
+import type { Timeline } from "./timeline.ts";
 import type { Tokens } from "./tokens.ts";
 
 type Stepped = Extract<Happening, { kind: "stepped" }>;
@@ -59,6 +60,7 @@ export class Steps {
     for (const { call } of batch) {
       call.stepped = true;
       call.swapRefused = false;
+      call.timeline?.running(state.nowMs, call.completionTokens);
     }
     state.stepping = true;
     state.emit({ kind: "step", ids: [...state.batch] });
@@ -71,7 +73,11 @@ export class Steps {
     const state = this.#state;
     const next = new Set(batch.map(({ call }) => call.id));
     for (const id of state.batch) {
-      if (!next.has(id) && state.held.get(id)?.phase === "ready") state.emit({ kind: "park", id });
+      if (next.has(id)) continue;
+      const call = state.held.get(id);
+      if (call?.phase !== "ready") continue;
+      state.emit({ kind: "park", id });
+      call.timeline?.left(state.nowMs);
     }
     state.batch = next;
   }
@@ -82,6 +88,7 @@ export class Steps {
       return;
     }
     this.#contexts.place(owner, { contextTokens: 0, hostTokens: 0 });
+    owner.timeline?.evicted();
     this.#state.emit({ kind: "evict", id: owner.id });
   }
 
@@ -105,6 +112,7 @@ export class Steps {
     // Cancelled or dropped meanwhile: it is closed.
     if (owner === undefined) return;
     this.#contexts.place(owner, context);
+    if (swap && !isRetained(owner)) owner.timeline?.swapped(way, this.#state.nowMs, swap);
     if (swap) return;
     // Asked once more, the answer would be the same: the next time it is dropped.
     if (way === "out") owner.swapRefused = true;
@@ -121,6 +129,11 @@ export class Steps {
       if (this.#state.nowMs - dueMs > STANDSTILL_MS) this.#watch();
       else this.#state.emit({ kind: "hung", afterMs: stepWatchdogMs });
     });
+  }
+
+  #note(timeline: Timeline, result: SteppedCall, durationMs: number, batchCalls: number): void {
+    const { prefilledTokens, tokens, completionTokens } = result;
+    timeline.stepped(this.#state.nowMs, { durationMs, prefilledTokens, tokens, completionTokens, batchCalls });
   }
 
   stepped({ durationMs, calls, counters }: Stepped): void {
@@ -143,6 +156,7 @@ export class Steps {
       call.completionTokens = result.completionTokens;
       call.cachedTokens = result.cachedTokens;
       call.preemptible = result.preemptible;
+      if (call.timeline) this.#note(call.timeline, result, durationMs, calls.length);
       if (result.tokens > 0 || result.text !== "" || result.deltas) this.#tokens.take(call, result);
       if (result.error) ended.push({ call, error: result.error });
       else if (result.finish) ended.push({ call, finish: result.finish });

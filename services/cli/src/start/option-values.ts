@@ -19,3 +19,14 @@ export function choice<const T extends string>(name: string, text: string, words
   if (word === undefined) throw new UsageError(`--${name} must be one of ${words.join(", ")}, not "${text}"`);
   return word;
 }
+
+export function httpUrl(name: string, text: string): string {
+  if (!/^https?:$/.test(URL.parse(text)?.protocol ?? "")) throw new UsageError(`--${name} needs an http or https URL`);
+  return text;
+}
+
+/** @returns the text, a number from 0 to 1. */
+export function share(name: string, text: string): string {
+  if (!/^(0(\.\d{1,15})?|1(\.0{1,15})?)$/.test(text)) throw new UsageError(`--${name} must be a number from 0 to 1`);
+  return text;
+}

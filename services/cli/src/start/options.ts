@@ -8,7 +8,7 @@ import { type Env, LOG_LEVELS } from "@autellix/runtime";
 import { UsageError } from "../usage.ts";
 import { DIALECTS, type HttpOptions, httpOptions } from "./http-options.ts";
 import { METRICS_PORT_FIRST } from "./metrics-ports.ts";
-import { bytes, choice, wholeNumber } from "./option-values.ts";
+import { bytes, choice, httpUrl, share, wholeNumber } from "./option-values.ts";
 
 interface OptionRow {
   /** What the value is; none for a flag. */
@@ -104,6 +104,11 @@ const table = {
     value: "FILE",
     help: "record sizes and times of calls, without any text: trace.jsonl gives trace.frontend-<n>.jsonl, for `npm run simulate`",
   },
+  otlp: {
+    value: "URL",
+    help: "send a trace for each program to this collector (OTLP over HTTP), http://127.0.0.1:4318 for a Jaeger on this machine",
+  },
+  "trace-sample": { value: "SHARE", help: "share of programs that are traced, 0 to 1 (default: 1)" },
   "log-level": { value: "LEVEL", help: `${LOG_LEVELS.join(", ")} (default: ${DEFAULTS.logLevel})` },
   pretty: { help: "show the log lines of all processes in the terminal, too" },
   help: { help: "show this" },
@@ -145,6 +150,10 @@ export interface StartOptions {
   preset: string | undefined;
   inputLogFile: string | undefined;
   traceFile: string | undefined;
+  /** A collector's endpoint. */
+  otlpUrl: string | undefined;
+  /** 0 … 1, as text. */
+  traceSample: string | undefined;
   logLevel: string;
   pretty: boolean;
 }
@@ -184,6 +193,8 @@ export function parseStartOptions(
     preset: values.preset === undefined ? undefined : preset(values.preset, cwd),
     inputLogFile: values["input-log"] === undefined ? undefined : resolve(cwd, values["input-log"]),
     traceFile: values.trace === undefined ? undefined : resolve(cwd, values.trace),
+    otlpUrl: values.otlp === undefined ? undefined : httpUrl("otlp", values.otlp),
+    traceSample: values["trace-sample"] === undefined ? undefined : share("trace-sample", values["trace-sample"]),
     logLevel: choice("log-level", values["log-level"] ?? DEFAULTS.logLevel, LOG_LEVELS),
     pretty: values.pretty ?? false,
   };
@@ -247,6 +258,8 @@ function parse(args: readonly string[]) {
         preset: text,
         "input-log": text,
         trace: text,
+        otlp: text,
+        "trace-sample": text,
         "log-level": text,
         pretty: flag,
         help: { ...flag, short: "h" },

@@ -40,6 +40,8 @@ export function serviceSpecs(
       // Log files hold JSON; the supervisor makes lines for people of it.
       AUTELLIX_PRETTY: "false",
       AUTELLIX_INSTANCE: name,
+      ...(options.otlpUrl === undefined ? {} : { AUTELLIX_OTLP_URL: options.otlpUrl }),
+      ...(options.traceSample === undefined ? {} : { AUTELLIX_TRACE_SAMPLE: options.traceSample }),
       ...env,
     },
   });

@@ -1,0 +1,369 @@
+/**
+ * What a leader adds to the traces of its programs: the root at first sight, what agents cannot know of a call's
+ * waiting (in plans), the spans of calls that end without an agent, a span for a take-over that calls lived through,
+ * and a program's totals. Agents send everything else, with the call's end.
+ *
+ * Every leader that sees an open program sends its root again, and agents send it with its first call: it is the same
+ * to the byte each time, so that no process that dies leaves a trace without its root.
+ */
+import {
+  type Command,
+  callId,
+  type EnginePlan,
+  type PlannedCall,
+  type ProgramTimes,
+  programId,
+  type Scheduler,
+} from "@autellix/core";
+import {
+  attemptSpans,
+  type CallKey,
+  callSpan,
+  callSpanIds,
+  type ErrorCode,
+  isSampled,
+  queuedUntilMs,
+  queueSpans,
+  rootIdOf,
+  rootSpan,
+  rounded,
+  type SpanData,
+  spanIdBelow,
+  type TerminalStatus,
+  TRACED_ATTEMPTS_MAX,
+  TRACED_PROGRAMS_MAX,
+  TRACED_WAITS_MAX,
+  type Traced,
+  traceIdOf,
+} from "@autellix/protocol";
+import type { KnownCall } from "./arrival.ts";
+import type { Effect, TakeOver } from "./events.ts";
+
+/** Programs whose totals are awaited; the one that was seen first is given up above it. */
+const PROGRAMS_MAX = 100_000;
+/** Programs that are looked at for having been forgotten, per tick. */
+const LOOKS_MAX = 200;
+
+/** What a leader notes of a traced call, beside what it tells its agent. */
+export interface CallNotes extends Pick<Traced, "programAtMs" | "arrivedAtMs" | "waits" | "behind" | "idleFromMs"> {
+  attempts: NonNullable<Traced["attempts"]>;
+  /** Its last dispatch by this leader. */
+  dispatched: { attempt: number; engine: string; atMs: number } | undefined;
+}
+
+interface OpenProgram {
+  tenant: string;
+  program: string;
+  startedAtMs: number;
+  /** As of the last end of a call of it. */
+  sums: Sums;
+}
+
+type Sums = Pick<ProgramTimes, "serviceMs" | "waitingMs" | "pathServiceMs" | "endedCalls" | "engines"> & {
+  endedAtMs: number;
+};
+
+interface LastPlan {
+  atMs: number;
+  /** `<tenant>/<program>` of each call of the batch. */
+  ran: string[];
+}
+
+/** What a call that is dispatched waited behind. */
+interface Queue {
+  last: LastPlan | undefined;
+  ran: readonly string[] | undefined;
+  /** Of the engine. */
+  batchCallsMax: number;
+}
+
+export interface SpanDeskSetup {
+  pool: string;
+  epoch: number;
+  leader: string;
+  /** 0 … 1 */
+  sample: number;
+}
+
+export class SpanDesk {
+  private readonly setup: SpanDeskSetup;
+  private readonly core: Scheduler;
+  private readonly calls: ReadonlyMap<CallKey, KnownCall>;
+  private readonly emit: (effect: Effect) => void;
+  /** By `<tenant>/<program>`: those whose root was sent and whose totals were not. */
+  private readonly programs = new Map<string, OpenProgram>();
+  /** Where the search for forgotten programs goes on. */
+  private looking: Iterator<[string, OpenProgram]> | undefined;
+  private readonly engines = new Map<string, LastPlan>();
+
+  constructor(
+    setup: SpanDeskSetup,
+    core: Scheduler,
+    calls: ReadonlyMap<CallKey, KnownCall>,
+    emit: (effect: Effect) => void,
+  ) {
+    this.setup = setup;
+    this.core = core;
+    this.calls = calls;
+    this.emit = emit;
+  }
+
+  /** Programs of a former leader end here, too. */
+  restored({ programs }: TakeOver): void {
+    for (const entry of programs) {
+      if (entry.endedAt !== undefined) continue;
+      const { tenant, program } = splitProgram(entry.program);
+      if (this.samples(tenant, program)) this.open(entry.program, tenant, program, entry.arrivedAt);
+    }
+  }
+
+  // ── calls ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Before the core hears of the call: when the program's last call had ended, if nothing of it is active. */
+  idleFromMs({ address, program }: KnownCall): number | undefined {
+    const past = this.core.past(programId(`${address.tenant}/${program}`));
+    return past && past.threadCount === 0 ? past.lastCompletionAt : undefined;
+  }
+
+  /** After the core has heard of the call. */
+  arrived(key: CallKey, known: KnownCall, storedAtMs: number, idleFromMs: number | undefined): void {
+    const { tenant } = known.address;
+    const { program } = known;
+    if (known.notes || !this.samples(tenant, program)) return;
+    const id = `${tenant}/${program}`;
+    const past = this.core.past(programId(id));
+    const startedAtMs = past?.arrivedAt ?? storedAtMs;
+    known.notes = {
+      programAtMs: startedAtMs,
+      arrivedAtMs: storedAtMs,
+      waits: [{ level: this.core.levelOf(callId(key))?.level ?? 0, fromMs: storedAtMs }],
+      attempts: [],
+      dispatched: undefined,
+      ...(idleFromMs === undefined ? {} : { idleFromMs }),
+    };
+    // A call that named no program is one by itself: its span has the totals.
+    if (program === known.address.callId) this.send(rootSpan(tenant, program, startedAtMs));
+    else if (!this.programs.has(id)) {
+      if (past) this.open(id, tenant, program, startedAtMs);
+      this.send(rootSpan(tenant, program, startedAtMs));
+    }
+  }
+
+  /** A call's end is known and acked. */
+  acked({ address, program, notes }: KnownCall, at: number): void {
+    const open = notes && this.programs.get(`${address.tenant}/${program}`);
+    if (!open) return;
+    const past = this.core.past(programId(`${address.tenant}/${program}`));
+    if (!past) return;
+    open.sums = sumsOf(past, at);
+    if (past.endedAt !== undefined && past.threadCount === 0) this.close(open);
+  }
+
+  /** A call whose headers are bad: the core never hears of it. */
+  refused(key: CallKey, known: KnownCall, storedAtMs: number, code: ErrorCode, at: number): void {
+    this.arrived(key, known, storedAtMs, undefined);
+    this.ended(known, { status: "failed", code, attempt: 1 }, at);
+  }
+
+  /** A record that this leader wrote is stored: no agent sends this call's span. */
+  ended(known: KnownCall, end: { status: TerminalStatus; code: ErrorCode | undefined; attempt: number }, at: number) {
+    const { notes } = known;
+    if (!notes) return;
+    const traced = this.tracedOf(notes, at);
+    const call = { ...known, traced };
+    const ids = callSpanIds(call);
+    const waitingMs = Math.max(0, at - notes.arrivedAtMs);
+    const span = callSpan(call, ids, { ...end, endedAtMs: at, epoch: this.setup.epoch, waitingMs, serviceMs: 0 });
+    const until = queuedUntilMs(traced, at);
+    this.send(span, ...queueSpans(traced, ids, until), ...attemptSpans(traced, ids, at));
+  }
+
+  // ── plans ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** @param batchCallsMax of the engine. */
+  planned(plan: EnginePlan, batchCallsMax: number, at: number): void {
+    const last = this.engines.get(plan.engine);
+    const next = { atMs: at, ran: plan.run.map(({ call }) => this.programOf(call)) };
+    for (const entry of plan.run) this.dispatched(entry, plan.engine, at, { last, ran: last?.ran, batchCallsMax });
+    // What is not in the batch waits behind it.
+    const queue = { last, ran: next.ran, batchCallsMax };
+    for (const entry of plan.reserve) this.dispatched(entry, plan.engine, at, queue);
+    for (const entry of plan.keep) this.dispatched(entry, plan.engine, at, queue);
+    this.engines.set(plan.engine, next);
+  }
+
+  engineLost(engine: string): void {
+    this.engines.delete(engine);
+  }
+
+  private dispatched({ call, attempt, dispatch }: PlannedCall, engine: string, at: number, queue: Queue): void {
+    const notes = dispatch && this.calls.get(call)?.notes;
+    if (!notes) return;
+    const last = notes.dispatched;
+    if (last?.attempt === attempt && last.engine === engine) return;
+    notes.dispatched = { attempt, engine, atMs: at };
+    const now = this.core.levelOf(callId(call));
+    const before = notes.waits.at(-1);
+    if (!last && now && before && now.level !== before.level && notes.waits.length < TRACED_WAITS_MAX) {
+      notes.waits.push({ level: now.level, fromMs: now.promotedAt ?? at });
+    }
+    const reason = last ? undefined : behind(notes.arrivedAtMs, queue);
+    if (reason) notes.behind = reason;
+  }
+
+  /** What a plan says of a call beside what the core says; nothing when it is not traced. */
+  onWire(call: CallKey, isDispatched: boolean, at: number): { traced?: Traced; level?: number } {
+    const notes = this.calls.get(call)?.notes;
+    if (!notes) return {};
+    const level = this.core.levelOf(callId(call))?.level;
+    return {
+      ...(level === undefined ? {} : { level }),
+      ...(isDispatched ? { traced: this.tracedOf(notes, at) } : {}),
+    };
+  }
+
+  private tracedOf(notes: CallNotes, at: number): Traced {
+    const { programAtMs, arrivedAtMs, waits, behind, attempts, idleFromMs } = notes;
+    return {
+      ...{ atMs: at, programAtMs, arrivedAtMs, waits },
+      ...(behind ? { behind } : {}),
+      ...(attempts.length > 0 ? { attempts } : {}),
+      ...(idleFromMs === undefined ? {} : { idleFromMs }),
+    };
+  }
+
+  /** Its attempt is over: a marker is written, then it goes to another engine. */
+  superseded({ call, attempt, cause }: Extract<Command, { kind: "writeMarker" }>, at: number): void {
+    const notes = this.calls.get(call)?.notes;
+    if (!notes) return;
+    const { dispatched, arrivedAtMs, attempts } = notes;
+    attempts.push({
+      attempt: Math.max(1, attempt - 1),
+      ...(dispatched ? { engine: dispatched.engine } : {}),
+      cause,
+      fromMs: dispatched?.atMs ?? attempts.at(-1)?.lostAtMs ?? arrivedAtMs,
+      lostAtMs: at,
+    });
+    if (attempts.length > TRACED_ATTEMPTS_MAX) attempts.shift();
+  }
+
+  // ── programs ───────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** One span for each program that has calls which lived through it. */
+  tookOver(startedAtMs: number, at: number, former: { leader: string; renewedAtMs: number } | undefined): void {
+    const lived = new Map<string, number>();
+    for (const { address, program, notes } of this.calls.values()) {
+      if (!notes) continue;
+      const id = `${address.tenant}/${program}`;
+      lived.set(id, (lived.get(id) ?? 0) + 1);
+    }
+    const { pool, epoch, leader } = this.setup;
+    for (const [id, calls] of lived) {
+      const { tenant, program } = splitProgram(id);
+      const rootId = rootIdOf(tenant, program);
+      this.send({
+        traceId: traceIdOf(tenant, program),
+        spanId: spanIdBelow(rootId, "take-over", pool, epoch),
+        parentId: rootId,
+        name: "take-over",
+        startMs: startedAtMs,
+        endMs: at,
+        attributes: {
+          ...{ "autellix.pool": pool, "autellix.epoch": epoch, "autellix.leader": leader },
+          "autellix.calls": calls,
+          "autellix.former_leader": former?.leader,
+        },
+        ...(former ? { events: [{ name: "the former leader renewed its lease", atMs: former.renewedAtMs }] } : {}),
+      });
+    }
+  }
+
+  /** A program was ended by its owner; its accepted calls may still run. */
+  programEnded(tenant: string, program: string, at: number): void {
+    const id = `${tenant}/${program}`;
+    const past = this.core.past(programId(id));
+    if (!past || past.threadCount > 0 || !this.samples(tenant, program)) return;
+    const open = this.programs.get(id);
+    if (!open) return;
+    open.sums = sumsOf(past, open.sums.endedAtMs > open.startedAtMs ? open.sums.endedAtMs : at);
+    this.close(open);
+  }
+
+  /** Programs that the table has forgotten have ended, too. */
+  tick(): void {
+    this.looking ??= this.programs.entries();
+    for (let looks = 0; looks < LOOKS_MAX; looks++) {
+      const next = this.looking.next();
+      if (next.done) {
+        this.looking = undefined;
+        return;
+      }
+      const [id, open] = next.value;
+      if (!this.core.past(programId(id))) this.close(open);
+    }
+  }
+
+  private open(id: string, tenant: string, program: string, startedAtMs: number): void {
+    const past = this.core.past(programId(id));
+    this.programs.set(id, { tenant, program, startedAtMs, sums: sumsOf(past, past?.lastCompletionAt ?? startedAtMs) });
+    if (this.programs.size <= PROGRAMS_MAX) return;
+    for (const oldest of this.programs.keys()) {
+      this.programs.delete(oldest);
+      return;
+    }
+  }
+
+  private close({ tenant, program, startedAtMs, sums }: OpenProgram): void {
+    this.programs.delete(`${tenant}/${program}`);
+    const rootId = rootIdOf(tenant, program);
+    this.send(rootSpan(tenant, program, startedAtMs), {
+      traceId: traceIdOf(tenant, program),
+      spanId: spanIdBelow(rootId, "totals", this.setup.pool),
+      parentId: rootId,
+      name: "program totals",
+      startMs: startedAtMs,
+      endMs: sums.endedAtMs,
+      attributes: {
+        "autellix.pool": this.setup.pool,
+        "autellix.calls": sums.endedCalls,
+        "autellix.service_ms": rounded(sums.serviceMs),
+        "autellix.waiting_ms": rounded(sums.waitingMs),
+        "autellix.critical_path_ms": rounded(sums.pathServiceMs),
+        "autellix.engines": [...sums.engines],
+      },
+    });
+  }
+
+  private samples(tenant: string, program: string): boolean {
+    return isSampled(traceIdOf(tenant, program), this.setup.sample);
+  }
+
+  private programOf(call: CallKey): string {
+    const known = this.calls.get(call);
+    return known ? `${known.address.tenant}/${known.program}` : "";
+  }
+
+  private send(...spans: SpanData[]): void {
+    this.emit({ kind: "sendSpans", spans });
+  }
+}
+
+/** Why a call was not in the engine's batch before: asked once, when it is dispatched. */
+function behind(arrivedAtMs: number, { last, ran, batchCallsMax }: Queue): Traced["behind"] {
+  if (!last || !ran) return { reason: "engine", calls: 0, programs: [] };
+  const isFull = ran.length >= batchCallsMax;
+  // No plan was made since it came, and there was a slot: it did not wait.
+  if (ran.length === 0 || (!isFull && last.atMs <= arrivedAtMs)) return undefined;
+  const programs = [...new Set(ran)].slice(0, TRACED_PROGRAMS_MAX);
+  return { reason: isFull ? "slots" : "memory", calls: ran.length, programs };
+}
+
+function sumsOf(past: ProgramTimes | undefined, endedAtMs: number): Sums {
+  const { serviceMs = 0, waitingMs = 0, pathServiceMs = 0, endedCalls = 0, engines = [] } = past ?? {};
+  return { serviceMs, waitingMs, pathServiceMs, endedCalls, engines, endedAtMs };
+}
+
+function splitProgram(id: string): { tenant: string; program: string } {
+  const slash = id.indexOf("/");
+  return { tenant: id.slice(0, slash), program: id.slice(slash + 1) };
+}
