@@ -4,9 +4,10 @@
  * the glossary (`autellix.*`).
  */
 import type { ErrorCode } from "./errors.ts";
-import type { Dispatch, TerminalStatus, Traced } from "./messages.ts";
+import type { Dispatch, TerminalStatus } from "./messages.ts";
 import { callSpanIdOf, parseTraceparent, rootIdOf, type SpanData, spanIdBelow, traceIdOf } from "./spans.ts";
 import type { CallAddress } from "./subjects.ts";
+import type { Traced } from "./traced.ts";
 
 /** Queues that a call is shown to have waited in, and attempts: the last ones. */
 export const TRACED_WAITS_MAX = 8;

@@ -15,4 +15,5 @@ export * from "./records.ts";
 export * from "./shown-answer.ts";
 export * from "./spans.ts";
 export * from "./subjects.ts";
+export * from "./traced.ts";
 export * from "./view.ts";

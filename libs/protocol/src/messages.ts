@@ -6,6 +6,7 @@
 import { z } from "zod";
 import { isErrorCode } from "./errors.ts";
 import { isProgramId, NAME_PATTERN, PROGRAM_ID_LENGTH_MAX } from "./ids.ts";
+import { tracedSchema } from "./traced.ts";
 
 const count = z.int().nonnegative();
 const millis = z.number().nonnegative();
@@ -20,35 +21,6 @@ export const programIdSchema = z
 export const errorCodeSchema = z.string().refine(isErrorCode, "unknown error code");
 
 // ── scheduler → agent ──────────────────────────────────────────────────────────────────────────────────────────
-
-/** What a leader knows of a call whose program is traced, for the spans that its agent sends. Times are the stream's. */
-export const tracedSchema = z.object({
-  /** When the plan was made: agents map their clocks by it. */
-  atMs: millis,
-  /** Start of the program's root span. */
-  programAtMs: millis,
-  arrivedAtMs: millis,
-  /** The queues that it waited in until this plan, in order; 0 = Q1. */
-  waits: z.array(z.object({ level: count, fromMs: millis })),
-  /** Why it waited, and for whom: the batch that ran while it did. */
-  behind: z
-    .object({ reason: z.enum(["slots", "memory", "engine"]), calls: count, programs: z.array(z.string()) })
-    .optional(),
-  /** Earlier attempts, the last ones. `engine` is absent when another leader dispatched it. */
-  attempts: z
-    .array(
-      z.object({
-        attempt: z.int().positive(),
-        engine: name.optional(),
-        cause: z.enum(["engine_lost", "crash", "take_over"]),
-        fromMs: millis,
-        lostAtMs: millis,
-      }),
-    )
-    .optional(),
-  /** When its program's last call had ended, if nothing of it was active when this one came. */
-  idleFromMs: millis.optional(),
-});
 
 /** What an agent needs to take a call on. Sent with each plan until a report shows that the agent holds the call. */
 export const dispatchSchema = z.object({
@@ -361,7 +333,6 @@ export type AnswerDelta = z.infer<typeof answerDeltaSchema>;
 export type KvUse = z.infer<typeof kvUseSchema>;
 export type Counters = z.infer<typeof countersSchema>;
 export type Tier = z.infer<typeof tierSchema>;
-export type Traced = z.infer<typeof tracedSchema>;
 export type Dispatch = z.infer<typeof dispatchSchema>;
 export type PlanCall = z.infer<typeof planCallSchema>;
 export type Plan = z.infer<typeof planSchema>;

@@ -25,6 +25,7 @@ import { Liveness } from "./liveness.ts";
 import { ProgramStore } from "./programs.ts";
 import type { InputSink } from "./recorder.ts";
 import { RecordDesk } from "./records.ts";
+import { Seldom } from "./seldom.ts";
 import { SpanDesk } from "./spans.ts";
 import { StatusDesk } from "./status.ts";
 import { ViewDesk } from "./view.ts";
@@ -51,14 +52,13 @@ export class SchedulerMachine {
   private readonly view: ViewDesk;
   /** Unset while nothing is traced. */
   private readonly spans: SpanDesk | undefined;
-  private readonly former: TakeOver["former"];
   /** Records read at the take-over, until the calls that they belong to are read. */
   private gathered: TakeOver["records"];
   /** Engines that have not reported yet, while gathering. */
   private readonly missing: Set<string>;
   private readonly infos = new Map<string, EngineInfo>();
-  private readonly askedAt = new Map<string, number>();
-  private readonly orphanedAt = new Map<string, number>();
+  private readonly asks = new Seldom(ASK_AGAIN_MS);
+  private readonly orphanSweeps = new Seldom(ORPHAN_SWEEP_MS);
   private readonly startedAt: number;
   private readonly timed: boolean;
   private callsRead = false;
@@ -84,7 +84,6 @@ export class SchedulerMachine {
     const emit = (effect: Effect) => this.effects.push(effect);
     const { pool, leader, traceSample: sample } = config;
     if (sample) this.spans = new SpanDesk({ pool, leader, sample, epoch: this.epoch }, this.core, this.calls, emit);
-    this.former = takeOver.former;
     this.records = new RecordDesk(this.epoch, this.calls, emit, this.spans);
     this.control = new ControlDesk(config.pool, core.policy.measures, this.core, this.programs, emit);
     this.status = new StatusDesk(config, this.epoch);
@@ -103,7 +102,7 @@ export class SchedulerMachine {
     this.startedAt = at;
     for (const entry of takeOver.programs)
       this.feed({ kind: "programStarted", at, program: entry.program, restored: entry });
-    this.spans?.restored(takeOver);
+    this.spans?.takesOver(takeOver, at);
     for (const engine of takeOver.engines) this.ask(engine, at);
   }
 
@@ -263,19 +262,13 @@ export class SchedulerMachine {
   }
 
   private ask(engine: string, at: number): void {
-    const last = this.askedAt.get(engine);
-    if (last !== undefined && at - last < ASK_AGAIN_MS) return;
-    this.askedAt.set(engine, at);
-    this.effects.push({ kind: "askReport", engine, epoch: this.epoch });
+    if (this.asks.mayDo(engine, at)) this.effects.push({ kind: "askReport", engine, epoch: this.epoch });
   }
 
   /** Nobody will read these calls: they end, the waiting ones too (design §2, Frontend gone). */
   private frontendDead(frontend: string, at: number): void {
     // Every agent repeats it in every report while it lasts.
-    const last = this.orphanedAt.get(frontend);
-    if (last !== undefined && at - last < ORPHAN_SWEEP_MS) return;
-    this.orphanedAt.set(frontend, at);
-    for (const [old, sweptAt] of this.orphanedAt) if (at - sweptAt >= ORPHAN_SWEEP_MS) this.orphanedAt.delete(old);
+    if (!this.orphanSweeps.mayDo(frontend, at)) return;
     const reply = subjects.tokens(frontend);
     for (const [key, call] of this.calls) {
       if (call.reply === reply) this.feed({ kind: "callCancelled", at, call: callId(key), cause: "orphan" });
@@ -290,7 +283,7 @@ export class SchedulerMachine {
     if (this.missing.size > 0 && at - this.startedAt < this.config.agentLostMs) return;
     this.leading = true;
     this.log("info", { epoch: this.epoch, calls: this.calls.size, engines: this.liveness.agents.size }, "leading");
-    this.spans?.tookOver(this.startedAt, at, this.former);
+    this.spans?.tookOver(at);
     this.feed({ kind: "leaderStarted", at });
     for (const engine of this.missing) this.effects.push({ kind: "dropEngine", engine });
     this.missing.clear();

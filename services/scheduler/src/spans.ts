@@ -95,6 +95,8 @@ export class SpanDesk {
   /** Where the search for forgotten programs goes on. */
   private looking: Iterator<[string, OpenProgram]> | undefined;
   private readonly engines = new Map<string, LastPlan>();
+  private former: TakeOver["former"];
+  private startedAt = 0;
 
   constructor(
     setup: SpanDeskSetup,
@@ -108,8 +110,10 @@ export class SpanDesk {
     this.emit = emit;
   }
 
-  /** Programs of a former leader end here, too. */
-  restored({ programs }: TakeOver): void {
+  /** Begins to lead. Programs of a former leader end here, too. */
+  takesOver({ programs, former }: TakeOver, at: number): void {
+    this.former = former;
+    this.startedAt = at;
     for (const entry of programs) {
       if (entry.endedAt !== undefined) continue;
       const { tenant, program } = splitProgram(entry.program);
@@ -249,8 +253,9 @@ export class SpanDesk {
 
   // ── programs ───────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** One span for each program that has calls which lived through it. */
-  tookOver(startedAtMs: number, at: number, former: { leader: string; renewedAtMs: number } | undefined): void {
+  /** Leads: one span for each program that has calls which lived through it. */
+  tookOver(at: number): void {
+    const { former, startedAt: startMs } = this;
     const lived = new Map<string, number>();
     for (const { address, program, notes } of this.calls.values()) {
       if (!notes) continue;
@@ -266,7 +271,7 @@ export class SpanDesk {
         spanId: spanIdBelow(rootId, "take-over", pool, epoch),
         parentId: rootId,
         name: "take-over",
-        startMs: startedAtMs,
+        startMs,
         endMs: at,
         attributes: {
           ...{ "autellix.pool": pool, "autellix.epoch": epoch, "autellix.leader": leader },
