@@ -83,25 +83,18 @@ export class SchedulerMachine {
     this.programs = new ProgramStore(config.pool, config.programIdleMaxMs);
     const emit = (effect: Effect) => this.effects.push(effect);
     const { pool, leader, traceSample: sample } = config;
-    if (sample) this.spans = new SpanDesk({ pool, leader, sample, epoch: this.epoch }, this.core, this.calls, emit);
-    this.records = new RecordDesk(this.epoch, this.calls, emit, this.spans);
+    const { epoch } = takeOver;
+    if (sample) this.spans = new SpanDesk({ pool, leader, sample, epoch }, this.core, this.calls, emit);
+    this.records = new RecordDesk(epoch, this.calls, emit, this.spans);
     this.control = new ControlDesk(config.pool, core.policy.measures, this.core, this.programs, emit);
-    this.status = new StatusDesk(config, this.epoch);
+    this.status = new StatusDesk(config, epoch);
     const state = (engine: string) => this.stateOf(engine);
-    this.view = new ViewDesk({
-      config,
-      epoch: this.epoch,
-      core: this.core,
-      status: this.status,
-      infos: this.infos,
-      state,
-      emit,
-    });
+    this.view = new ViewDesk({ config, epoch, core: this.core, status: this.status, infos: this.infos, state, emit });
     this.gathered = takeOver.records;
     this.missing = new Set(takeOver.engines);
     this.startedAt = at;
-    for (const entry of takeOver.programs)
-      this.feed({ kind: "programStarted", at, program: entry.program, restored: entry });
+    for (const restored of takeOver.programs)
+      this.feed({ kind: "programStarted", at, program: restored.program, restored });
     this.spans?.takesOver(takeOver, at);
     for (const engine of takeOver.engines) this.ask(engine, at);
   }
@@ -230,16 +223,11 @@ export class SchedulerMachine {
   }
 
   private joined(report: Report, info: EngineInfo, at: number): void {
-    this.infos.set(report.engine, info);
-    this.feed({
-      kind: "engineJoined",
-      at,
-      engine: engineId(report.engine),
-      incarnation: report.incarnation,
-      capacity: toCoreCapacity(info),
-    });
-    this.effects.push({ kind: "storeEngine", engine: report.engine }, { kind: "storeModels", models: info.models });
-    this.log("info", { engine: report.engine, incarnation: report.incarnation }, "engine joined");
+    const { engine, incarnation } = report;
+    this.infos.set(engine, info);
+    this.feed({ kind: "engineJoined", at, engine: engineId(engine), incarnation, capacity: toCoreCapacity(info) });
+    this.effects.push({ kind: "storeEngine", engine }, { kind: "storeModels", models: info.models });
+    this.log("info", { engine, incarnation }, "engine joined");
   }
 
   private exited(exit: Exit, at: number): void {
@@ -306,8 +294,7 @@ export class SchedulerMachine {
     this.effects.push({ kind: "sendBeat", beat: { pool, epoch: this.epoch, leader, number: ++this.beatNumber } });
     if (!this.leading) {
       for (const engine of this.missing) this.ask(engine, at);
-      this.leadWhenGathered(at);
-      return;
+      return this.leadWhenGathered(at);
     }
     const { suspected, lost } = this.liveness.tick(at);
     for (const engine of suspected) {
@@ -318,8 +305,8 @@ export class SchedulerMachine {
     for (const engine of lost) this.lose(engine, "silence", at);
     this.feed({ kind: "timePassed", at });
     this.spans?.tick();
-    const state = (engine: string) => this.stateOf(engine);
-    this.effects.push({ kind: "sendStatus", status: this.status.view(this.core, this.infos, state, at) });
+    const status = this.status.view(this.core, this.infos, (engine) => this.stateOf(engine), at);
+    this.effects.push({ kind: "sendStatus", status });
   }
 
   private stateOf(engine: string): "up" | "suspect" {
@@ -395,14 +382,14 @@ export class SchedulerMachine {
 
   private sendPlan(plan: EnginePlan, at: number): void {
     this.spans?.planned(plan, this.infos.get(plan.engine)?.batchCallsMax ?? 0, at);
-    const traced = this.spans && ((call: CallKey, dispatched: boolean) => this.spans?.onWire(call, dispatched, at));
-    this.effects.push({ kind: "sendPlan", plan: toWirePlan(plan, this.config.pool, this.epoch, this.calls, traced) });
+    const wire = toWirePlan(plan, this.config.pool, this.epoch, this.calls, this.spans?.onWire(at));
+    this.effects.push({ kind: "sendPlan", plan: wire });
   }
 
   private acked(key: CallKey, seq: number, at: number): void {
     const known = this.calls.get(key);
     this.calls.delete(key);
-    if (known) this.spans?.acked(known, at);
+    this.spans?.acked(known, at);
     this.status.ended();
     this.effects.push({ kind: "ack", seq, bodyObject: known?.bodyObject });
   }

@@ -38,6 +38,7 @@ import {
 } from "@autellix/protocol";
 import type { KnownCall } from "./arrival.ts";
 import type { Effect, TakeOver } from "./events.ts";
+import type { TracedOf } from "./wire.ts";
 
 /** Programs whose totals are awaited; the one that was seen first is given up above it. */
 const PROGRAMS_MAX = 100_000;
@@ -154,8 +155,10 @@ export class SpanDesk {
   }
 
   /** A call's end is known and acked. */
-  acked({ address, program, notes }: KnownCall, at: number): void {
-    const open = notes && this.programs.get(`${address.tenant}/${program}`);
+  acked(known: KnownCall | undefined, at: number): void {
+    if (!known?.notes) return;
+    const { address, program } = known;
+    const open = this.programs.get(`${address.tenant}/${program}`);
     if (!open) return;
     const past = this.core.past(programId(`${address.tenant}/${program}`));
     if (!past) return;
@@ -215,14 +218,16 @@ export class SpanDesk {
     if (reason) notes.behind = reason;
   }
 
-  /** What a plan says of a call beside what the core says; nothing when it is not traced. */
-  onWire(call: CallKey, isDispatched: boolean, at: number): { traced?: Traced; level?: number } {
-    const notes = this.calls.get(call)?.notes;
-    if (!notes) return {};
-    const level = this.core.levelOf(callId(call))?.level;
-    return {
-      ...(level === undefined ? {} : { level }),
-      ...(isDispatched ? { traced: this.tracedOf(notes, at) } : {}),
+  /** What a plan says of its calls beside what the core says; nothing of those that are not traced. */
+  onWire(at: number): TracedOf {
+    return (call, isDispatched) => {
+      const notes = this.calls.get(call)?.notes;
+      if (!notes) return undefined;
+      const level = this.core.levelOf(callId(call))?.level;
+      return {
+        ...(level === undefined ? {} : { level }),
+        ...(isDispatched ? { traced: this.tracedOf(notes, at) } : {}),
+      };
     };
   }
 
