@@ -2,6 +2,7 @@
 import { type ArrivedCall, callId, programId } from "@autellix/core";
 import {
   type CallAddress,
+  type CallKey,
   callKey,
   type Encoding,
   type ErrorCode,
@@ -13,6 +14,7 @@ import {
   isValidAddress,
   PARENT_CALLS_MAX,
   parseReply,
+  subjects,
 } from "@autellix/protocol";
 import type { CallMessage } from "./events.ts";
 import type { CallNotes } from "./spans.ts";
@@ -104,6 +106,11 @@ export function readArrival(message: CallMessage, lifetimeMaxMs: number): Arriva
       promptTokensMax: ESTIMATE_FACTOR_MAX * estimate,
     },
   };
+}
+
+export function callsOfFrontend(calls: ReadonlyMap<CallKey, KnownCall>, frontend: string): CallKey[] {
+  const reply = subjects.tokens(frontend);
+  return [...calls].filter(([, call]) => call.reply === reply).map(([key]) => key);
 }
 
 function firstBad(known: KnownCall): string | undefined {

@@ -7,16 +7,8 @@
  * complete (design §4); the end of a call is sent only after its record is stored (design §2.7).
  */
 import { type Command, callId, type EnginePlan, engineId, type Input, Scheduler } from "@autellix/core";
-import {
-  type CallKey,
-  type Control,
-  callKey,
-  type EngineInfo,
-  type Exit,
-  type Report,
-  subjects,
-} from "@autellix/protocol";
-import { type KnownCall, readArrival } from "./arrival.ts";
+import { type CallKey, type Control, callKey, type EngineInfo, type Exit, type Report } from "@autellix/protocol";
+import { callsOfFrontend, type KnownCall, readArrival } from "./arrival.ts";
 import { ControlDesk } from "./control.ts";
 import { coreConfig } from "./core-config.ts";
 import type { CallMessage, Effect, Event, MachineConfig, TakeOver } from "./events.ts";
@@ -257,9 +249,8 @@ export class SchedulerMachine {
   private frontendDead(frontend: string, at: number): void {
     // Every agent repeats it in every report while it lasts.
     if (!this.orphanSweeps.mayDo(frontend, at)) return;
-    const reply = subjects.tokens(frontend);
-    for (const [key, call] of this.calls) {
-      if (call.reply === reply) this.feed({ kind: "callCancelled", at, call: callId(key), cause: "orphan" });
+    for (const key of callsOfFrontend(this.calls, frontend)) {
+      this.feed({ kind: "callCancelled", at, call: callId(key), cause: "orphan" });
     }
   }
 
@@ -294,7 +285,8 @@ export class SchedulerMachine {
     this.effects.push({ kind: "sendBeat", beat: { pool, epoch: this.epoch, leader, number: ++this.beatNumber } });
     if (!this.leading) {
       for (const engine of this.missing) this.ask(engine, at);
-      return this.leadWhenGathered(at);
+      this.leadWhenGathered(at);
+      return;
     }
     const { suspected, lost } = this.liveness.tick(at);
     for (const engine of suspected) {
