@@ -162,6 +162,11 @@ export class Views {
     return running;
   }
 
+  /** The calls that the program was charged with last, oldest first. */
+  endedCallsOf(id: ProgramId): CallId[] {
+    return [...(this.state.table.get(id)?.ended?.keys() ?? [])];
+  }
+
   /** Calls in Q1 … QK that are in no batch: costs O(engines · (levels + batch)). */
   waitingByLevel(): number[] {
     const waiting = this.state.ladder.map(() => 0);

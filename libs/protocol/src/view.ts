@@ -128,6 +128,8 @@ export const viewPageSchema = z.object({
   engines: z.array(viewEngineSchema).optional(),
   /** There are more. */
   next: z.string().optional(),
+  /** Of a page of one program's calls: its calls that have ended, the last ones, oldest first. */
+  ended: z.array(callKey).optional(),
 });
 
 export const viewChangesSchema = z.object({

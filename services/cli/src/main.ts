@@ -3,13 +3,25 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { keysCommand } from "./keys.ts";
 import { modelCommand } from "./model.ts";
+import { observeCommand } from "./observe/command.ts";
+import { isObserveCommand, OBSERVE_COMMANDS, observeHelp } from "./observe/options.ts";
 import { startCommand } from "./start/command.ts";
 import { testCommand } from "./suites/test.ts";
 import { verifyCommand } from "./suites/verify.ts";
 import { exitCodeOf, UsageError } from "./usage.ts";
 
 const ROOT = dirname(dirname(dirname(dirname(fileURLToPath(import.meta.url)))));
-const COMMANDS = ["start", "test", "test-engines", "test-containers", "verify", "keys", "model", "run"];
+const COMMANDS = [
+  "start",
+  "test",
+  "test-engines",
+  "test-containers",
+  "verify",
+  "keys",
+  "model",
+  "run",
+  ...OBSERVE_COMMANDS,
+];
 
 process.exitCode = await main().catch(exitCodeOf);
 // The channel to `scripts/start.mjs` would keep this process alive.
@@ -35,7 +47,13 @@ async function main(): Promise<number> {
       return modelCommand(args, { env, cwd });
     case "run":
       return runScript(args);
+    case "help":
+    case "--help":
+    case "-h":
+      process.stdout.write(observeHelp());
+      return 0;
     default:
+      if (isObserveCommand(command)) return observeCommand(command, args, env);
       throw new UsageError(`"${command ?? ""}" is none of ${COMMANDS.join(", ")}`);
   }
 }

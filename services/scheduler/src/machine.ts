@@ -80,8 +80,8 @@ export class SchedulerMachine {
     this.records = new RecordDesk(epoch, this.calls, emit, this.spans);
     this.control = new ControlDesk(config.pool, core.policy.measures, this.core, this.programs, emit);
     this.status = new StatusDesk(config, epoch);
-    const state = (engine: string) => this.stateOf(engine);
-    this.view = new ViewDesk({ config, epoch, core: this.core, status: this.status, infos: this.infos, state, emit });
+    const parts = { config, epoch, core: this.core, status: this.status, infos: this.infos, emit };
+    this.view = new ViewDesk(parts, this.stateOf);
     this.gathered = takeOver.records;
     this.missing = new Set(takeOver.engines);
     this.startedAt = at;
@@ -297,13 +297,11 @@ export class SchedulerMachine {
     for (const engine of lost) this.lose(engine, "silence", at);
     this.feed({ kind: "timePassed", at });
     this.spans?.tick();
-    const status = this.status.view(this.core, this.infos, (engine) => this.stateOf(engine), at);
-    this.effects.push({ kind: "sendStatus", status });
+    this.effects.push({ kind: "sendStatus", status: this.status.view(this.core, this.infos, this.stateOf, at) });
   }
 
-  private stateOf(engine: string): "up" | "suspect" {
-    return this.liveness.agents.get(engine)?.suspected ? "suspect" : "up";
-  }
+  private readonly stateOf = (engine: string): "up" | "suspect" =>
+    this.liveness.agents.get(engine)?.suspected ? "suspect" : "up";
 
   private outcomesUsed(share: number, at: number): void {
     const admitsNew = share < this.config.outcomesShareMax;

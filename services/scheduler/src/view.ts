@@ -8,7 +8,6 @@ import {
   callId,
   type EngineView,
   engineId,
-  type ProgramView,
   programId,
   type Scheduler,
 } from "@autellix/core";
@@ -25,11 +24,26 @@ import {
   type ViewEngine,
   type ViewPage,
   type ViewPool,
-  type ViewProgram,
   WATCH_MS,
 } from "@autellix/protocol";
 import type { Effect, MachineConfig, ReplyToken } from "./events.ts";
 import type { StatusDesk } from "./status.ts";
+import {
+  CALL_BYTES,
+  CALL_BYTES_MAX,
+  callState,
+  engineBytes,
+  ID_BYTES_MAX,
+  isAsked,
+  isNews,
+  isWorkDone,
+  PROGRAM_BYTES,
+  PROGRAM_BYTES_MAX,
+  splitProgram,
+  tenantOf,
+  textBytes,
+  toProgram,
+} from "./view-wire.ts";
 
 /** Items of a page when its reader names no number: some milliseconds of the leader's time. */
 const PAGE_ITEMS = 500;
@@ -56,13 +70,12 @@ export interface ViewDeskParts {
   core: Scheduler;
   status: StatusDesk;
   infos: ReadonlyMap<string, EngineInfo>;
-  /** Whether the engine is heard. */
-  state: (engine: string) => "up" | "suspect";
   emit: (effect: Effect) => void;
 }
 
 export class ViewDesk {
   private readonly parts: ViewDeskParts;
+  private readonly stateOf: (engine: string) => "up" | "suspect";
   private readonly lastHeard = new Map<string, Heard>();
   /** Undefined while nobody watches. */
   private watchedUntil: number | undefined;
@@ -70,8 +83,10 @@ export class ViewDesk {
   private sentAt = 0;
   private pages = { since: 0, count: 0 };
 
-  constructor(parts: ViewDeskParts) {
+  /** @param stateOf whether the engine is heard. */
+  constructor(parts: ViewDeskParts, stateOf: (engine: string) => "up" | "suspect") {
     this.parts = parts;
+    this.stateOf = stateOf;
   }
 
   heard(report: Report): void {
@@ -180,7 +195,10 @@ export class ViewDesk {
     if (ask.tenant !== undefined && ask.program !== undefined && ask.from === undefined) {
       const program = programId(`${ask.tenant}/${ask.program}`);
       // A page of its own; a program with more calls is found among all.
-      if (views.threadCount(program) <= fits) return { calls: views.callsOf(program, at).map((c) => this.toCall(c)) };
+      const ended = views.endedCallsOf(program);
+      if (views.threadCount(program) <= fits) {
+        return { calls: views.callsOf(program, at).map((c) => this.toCall(c)), ended };
+      }
     }
     const { items, next } = views.calls(ask.from, fits, at);
     const calls = items
@@ -273,7 +291,7 @@ export class ViewDesk {
       call: view.call,
       program: splitProgram(view.program).program,
       ...(view.thread === undefined ? {} : { thread: view.thread }),
-      state: stateOf(view, current),
+      state: callState(view, current),
       level: view.level,
       ...(view.engine === undefined ? {} : { engine: view.engine }),
       attempt: view.attempt,
@@ -298,7 +316,7 @@ export class ViewDesk {
     return {
       engine: view.engine,
       incarnation: view.incarnation,
-      state: this.parts.state(view.engine),
+      state: this.stateOf(view.engine),
       info,
       run: view.run.slice(0, LIST_CALLS_MAX),
       reserve: view.reserve.slice(0, LIST_CALLS_MAX),
@@ -310,88 +328,12 @@ export class ViewDesk {
   }
 }
 
-/** A call key and its tenant are names of 64 characters; program and thread may have 256 of three bytes. */
-const ID_BYTES_MAX = 140;
-const TEXT_BYTES_MAX = 3 * 256;
-const CALL_BYTES = 450;
-const PROGRAM_BYTES = 450;
-const CALL_BYTES_MAX = CALL_BYTES + 2 * TEXT_BYTES_MAX;
-const PROGRAM_BYTES_MAX = PROGRAM_BYTES + TEXT_BYTES_MAX;
-
-function textBytes(text: string): number {
-  return 3 * text.length;
-}
-
 /** How many items of such a size may be in a page. */
 function fitting(max: number, itemBytesMax: number): number {
   return Math.max(1, Math.min(max, Math.floor(BYTES_MAX / itemBytesMax)));
 }
 
-function engineBytes({ run, reserve, keep, retained }: ViewEngine): number {
-  return 2_000 + (run.length + reserve.length + keep.length + retained.length) * (ID_BYTES_MAX + 24);
-}
-
 function callsOf(heard: Heard): Map<CallKey, ReportCall> {
   heard.calls ??= new Map(heard.report.calls.map((call) => [call.call, call]));
   return heard.calls;
-}
-
-function isNews(before: ReportCall, now: ReportCall): boolean {
-  return (
-    before.state !== now.state ||
-    before.attempt !== now.attempt ||
-    before.serviceMs !== now.serviceMs ||
-    before.contextTokens !== now.contextTokens ||
-    before.completionTokens !== now.completionTokens
-  );
-}
-
-function isWorkDone({ counters: before, kv: kvBefore }: Report, { counters: now, kv }: Report): boolean {
-  return (
-    before.steps !== now.steps ||
-    before.tokens !== now.tokens ||
-    before.swapBytes !== now.swapBytes ||
-    kvBefore?.running !== kv?.running ||
-    kvBefore?.parked !== kv?.parked ||
-    kvBefore?.retained !== kv?.retained ||
-    kvBefore?.host !== kv?.host
-  );
-}
-
-function stateOf({ stage, planned }: CallView, reported: ReportCall | undefined): ViewCall["state"] {
-  if (stage === "settling" || stage === "closing" || stage === "ended") return "ending";
-  if (stage !== "queued" || !planned) return "waiting";
-  return reported === undefined || reported.state === "fetching" ? "starting" : reported.state;
-}
-
-function isAsked(
-  ask: { tenant?: string | undefined; program?: string | undefined },
-  item: { tenant: string; program: string },
-): boolean {
-  return (ask.tenant ?? item.tenant) === item.tenant && (ask.program ?? item.program) === item.program;
-}
-
-function tenantOf(call: CallKey): string {
-  return call.slice(0, call.indexOf("/"));
-}
-
-/** `<tenant>/<program>`; a tenant has no slash. */
-function splitProgram(id: string): { tenant: string; program: string } {
-  const slash = id.indexOf("/");
-  return { tenant: id.slice(0, slash), program: id.slice(slash + 1) };
-}
-
-function toProgram(view: ProgramView): ViewProgram {
-  return {
-    ...splitProgram(view.program),
-    state: view.endedAt === undefined ? "open" : "ended",
-    serviceMs: view.serviceMs,
-    waitingMs: view.waitingMs,
-    attained: view.attained,
-    level: view.level,
-    calls: view.calls,
-    startedAtMs: view.arrivedAt,
-    lastAtMs: view.lastUseAt,
-    ...(view.pin === undefined ? {} : { pin: view.pin }),
-  };
 }

@@ -36,7 +36,7 @@ export class TestAgent {
   readonly given = new Set<string>();
   readonly #bus: Bus;
   readonly #pool: string;
-  readonly #engine: string;
+  readonly engine: string;
   readonly #info: EngineInfo;
   readonly #endsAtOnce: boolean;
   readonly #timer: NodeJS.Timeout;
@@ -50,7 +50,7 @@ export class TestAgent {
   constructor(bus: Bus, pool: string, engine: string, { endsAtOnce = true, batchCallsMax = 2 } = {}) {
     this.#bus = bus;
     this.#pool = pool;
-    this.#engine = engine;
+    this.engine = engine;
     this.#endsAtOnce = endsAtOnce;
     this.#info = { ...info, batchCallsMax };
     const onInvalid = (error: unknown) => void this.#errors.push(error);
@@ -111,7 +111,7 @@ export class TestAgent {
       code,
       attempt: held.attempt,
       epoch: this.#epoch,
-      engine: this.#engine,
+      engine: this.engine,
     };
     const body = encodeOutcome({ call_id: callId, program_id: callId, status }, "json");
     let isFound = false;
@@ -141,7 +141,7 @@ export class TestAgent {
     return {
       kind: "report",
       pool: this.#pool,
-      engine: this.#engine,
+      engine: this.engine,
       incarnation: "i1",
       number: ++this.#number,
       planEpoch: this.#plan?.epoch ?? 0,

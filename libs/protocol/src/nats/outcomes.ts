@@ -16,6 +16,8 @@ export interface StoredRecord {
   seq: number;
   head: RecordHead;
   body: Uint8Array;
+  /** The stream's clock when it was written, ms since 1970; set when it was read. */
+  storedAtMs?: number;
 }
 
 /**
@@ -72,7 +74,7 @@ export async function readOutcome(bus: Bus, address: CallAddress, from: "leader"
 
 function toRecord(stored: StoredMsg): StoredRecord | undefined {
   const head = parseHead((name) => stored.header?.get(name) ?? "");
-  return head && { seq: stored.seq, head, body: stored.data };
+  return head && { seq: stored.seq, head, body: stored.data, storedAtMs: stored.time.getTime() };
 }
 
 /**

@@ -94,7 +94,7 @@ export class PoolWatch {
 
   async #renew(): Promise<ViewPage | undefined> {
     this.#renewedAt = performance.now();
-    return await this.#ask({ op: "watch" });
+    return await askView(this.#bus, this.pool, { op: "watch" });
   }
 
   #leader(isThere: boolean): void {
@@ -154,23 +154,44 @@ export class PoolWatch {
   async #snapshot(): Promise<PoolPicture | undefined> {
     const first = await this.#renew();
     if (!first) return undefined;
-    const picture = new PoolPicture(this.#options.itemsMax);
-    picture.addPage(first);
-    picture.number = first.number;
-    for (const what of ["engines", "programs", "calls"] as const) {
-      let from: string | undefined;
-      do {
-        const page = await this.#ask({ op: "page", what, ...(from === undefined ? {} : { from }) });
-        if (!page || page.pool.epoch !== first.pool.epoch || this.#stopped || this.#isStale) return undefined;
-        picture.addPage(page);
-        from = page.next;
-      } while (from !== undefined);
-    }
-    // Pages may know more than the first one: all changes since then are applied again, the last of each item last.
-    return picture;
+    // Pages may know more than the first answer: all changes since then are applied again, the last of each item last.
+    const goesOn = () => !this.#stopped && !this.#isStale;
+    return await readPages(this.#bus, this.pool, first, goesOn, this.#options.itemsMax);
   }
+}
 
-  async #ask(question: ViewAsk): Promise<ViewPage | undefined> {
-    return await ask(this.#bus, subjects.view(this.pool), question, viewPageSchema, PAGE_TIMEOUT_MS);
+/** One question to a pool's leader. @returns undefined when nobody answers in time. */
+export async function askView(bus: Bus, pool: string, question: ViewAsk): Promise<ViewPage | undefined> {
+  return await ask(bus, subjects.view(pool), question, viewPageSchema, PAGE_TIMEOUT_MS);
+}
+
+/**
+ * A pool as its leader shows it now, read once.
+ * @returns undefined when there is no leader, or another one took over meanwhile.
+ */
+export async function readPicture(bus: Bus, pool: string): Promise<PoolPicture | undefined> {
+  const first = await askView(bus, pool, { op: "page", what: "engines", max: 1 });
+  return first && (await readPages(bus, pool, first, () => true));
+}
+
+async function readPages(
+  bus: Bus,
+  pool: string,
+  first: ViewPage,
+  goesOn: () => boolean,
+  itemsMax?: number,
+): Promise<PoolPicture | undefined> {
+  const picture = new PoolPicture(itemsMax);
+  picture.addPage(first);
+  picture.number = first.number;
+  for (const what of ["engines", "programs", "calls"] as const) {
+    let from: string | undefined;
+    do {
+      const page = await askView(bus, pool, { op: "page", what, ...(from === undefined ? {} : { from }) });
+      if (!page || page.pool.epoch !== first.pool.epoch || !goesOn()) return undefined;
+      picture.addPage(page);
+      from = page.next;
+    } while (from !== undefined);
   }
+  return picture;
 }
