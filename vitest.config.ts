@@ -6,6 +6,9 @@ const INTEGRATION_TIMEOUT_MS = 120_000;
 /** vLLM starts in 15 s on an idle machine, and a test may start it again. */
 const ENGINES_TIMEOUT_MS = 300_000;
 
+/** A tool that is fetched or built for the first time takes minutes. */
+const SYSTEM_TIMEOUT_MS = 300_000;
+
 /** A million calls on one busy core. */
 const THEORY_TIMEOUT_MS = 300_000;
 
@@ -26,6 +29,7 @@ export default defineConfig({
             "**/*.theory.test.ts",
             "**/*.cluster.test.ts",
             "**/*.engines.test.ts",
+            "**/*.system.test.ts",
             "**/node_modules/**",
           ],
         },
@@ -59,6 +63,17 @@ export default defineConfig({
           globalSetup: ["test/engines/setup.ts"],
           testTimeout: ENGINES_TIMEOUT_MS,
           hookTimeout: ENGINES_TIMEOUT_MS,
+          fileParallelism: false,
+        },
+      },
+      {
+        test: {
+          // Beside tools that were not written here: Prometheus, …; each file fetches its own. `npm run test:system`.
+          name: "system",
+          include: ["test/system/**/*.system.test.ts"],
+          exclude: ["**/node_modules/**"],
+          testTimeout: SYSTEM_TIMEOUT_MS,
+          hookTimeout: SYSTEM_TIMEOUT_MS,
           fileParallelism: false,
         },
       },

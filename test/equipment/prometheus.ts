@@ -39,7 +39,9 @@ export async function obtainPrometheus(env: Env): Promise<Component<PrometheusBi
     return at(folder);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    return { missing: `Prometheus is missing: ${reason}; put prometheus and promtool on your PATH, or set PROMETHEUS_BIN` };
+    return {
+      missing: `Prometheus is missing: ${reason}; put prometheus and promtool on your PATH, or set PROMETHEUS_BIN`,
+    };
   }
 }
 

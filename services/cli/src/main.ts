@@ -15,6 +15,7 @@ const COMMANDS = [
   "start",
   "test",
   "test-engines",
+  "test-system",
   "test-containers",
   "verify",
   "keys",
@@ -37,6 +38,7 @@ async function main(): Promise<number> {
       return startCommand(args, { env, cwd, root: ROOT, servicesDir: join(ROOT, "services") });
     case "test":
     case "test-engines":
+    case "test-system":
     case "test-containers":
       return testCommand(command, args, { env, root: ROOT });
     case "verify":

@@ -1,5 +1,5 @@
 /**
- * `npm test`, `npm run test:engines` and `npm run test:containers`: get the outside parts that the tests use, then run them.
+ * `npm test`, `npm run test:engines`, `npm run test:system` and `npm run test:containers`: get the outside parts that the tests use, then run them.
  */
 import { DEFAULT_MODEL, obtainDefaultModel, obtainNatsServer, PartError, type PartProgress } from "@autellix/runtime";
 import { bytesText, Console } from "../start/console.ts";
@@ -13,6 +13,8 @@ const PROJECTS = {
   test: ["unit", "theory", "integration"],
   // Against other people's servers, which its own setup fetches.
   "test-engines": ["engines"],
+  // Beside tools that look at the system from outside; each file fetches its own.
+  "test-system": ["system"],
   // In a real Docker engine, which its own setup finds or starts.
   "test-containers": ["containers"],
 } as const;
