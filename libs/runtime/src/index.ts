@@ -1,4 +1,5 @@
 export * from "./config.ts";
+export * from "./log-fields.ts";
 export * from "./logger.ts";
 export * from "./metrics/index.ts";
 export * from "./parts/index.ts";

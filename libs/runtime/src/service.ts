@@ -183,7 +183,7 @@ class Life {
     if (this.#state === "gone") return;
     this.#state = "gone";
     const expected = error instanceof AutellixError;
-    if (expected) this.#log.fatal({ code: error.code }, error.message);
+    if (expected) this.#log.fatal({ code: error.code, reason: error.message }, what);
     else this.#log.fatal({ err: error }, what);
     void exitWithFatal(error instanceof Error ? error.message : String(error), 1);
   }

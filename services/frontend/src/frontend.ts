@@ -35,7 +35,7 @@ export async function startFrontend(config: Config, context: FrontendContext): P
   const { log, progress, fail } = context;
   const { limits, host, trace: recording } = config;
   const keys = config.apiKeysFile === undefined ? openRing : await keyRing(config.apiKeysFile, log);
-  const onStatus = (reason: string) => log.warn({ reason }, "NATS");
+  const onStatus = (reason: string) => log.warn({ reason }, "the connection to NATS");
   let metrics: FrontendMetrics | undefined;
   progress("connecting to NATS");
   const bus = await openBus({ url: config.natsUrl, name: "autellix-frontend", onStatus });

@@ -54,7 +54,7 @@ await runService({
   async start(config, { log: processLog, metrics, fail }) {
     const leader = randomUUID();
     const log = processLog.child({ pool: config.AUTELLIX_POOL });
-    const onStatus = (reason: string) => log.warn({ reason }, "NATS");
+    const onStatus = (reason: string) => log.warn({ reason }, "the connection to NATS");
     const bus = await openBus({ url: config.AUTELLIX_NATS_URL, name: `scheduler ${config.AUTELLIX_POOL}`, onStatus });
     const tracing = spansSetup(config);
     const instance = config.AUTELLIX_INSTANCE ?? leader;

@@ -237,6 +237,7 @@ export class Endings {
     const code = call.ending?.outcome.error?.code;
     const fields = {
       call: key,
+      program: call.dispatch.program,
       attempt,
       status,
       promptTokens,

@@ -47,7 +47,7 @@ await runService({
     const bus = await openBus({
       url: config.AUTELLIX_NATS_URL,
       name: `worker-agent ${config.AUTELLIX_ENGINE_ID}`,
-      onStatus: (reason) => log.warn({ reason }, "NATS"),
+      onStatus: (reason) => log.warn({ reason }, "the connection to NATS"),
     });
     progress("waiting for the scheduler's streams");
     await waitForStreams(bus, signal);

@@ -80,7 +80,7 @@ export async function openEngine(config: EngineConfig, context: OpenContext): Pr
     ...defined({ hostKvDir: config.AUTELLIX_HOST_KV_DIR }),
     modelFile: config.AUTELLIX_MODEL_FILE ?? "",
     gpu: config.AUTELLIX_GPU === "auto" ? "auto" : false,
-    log: (level, message) => log.debug({ llama: level }, message),
+    log: (level, message) => log.debug({ llama: level, reason: message }, "llama.cpp says"),
   });
 }
 
@@ -100,7 +100,7 @@ async function openHttp(config: EngineConfig, { env, log, progress, signal }: Op
       apiKey,
       ca: caFile === undefined ? undefined : await readCertificates(caFile),
     }),
-    log: (level, message) => log[level](message),
+    log: (level, message) => log[level]({ reason: message }, "the engine's server"),
     progress,
     signal,
   });
