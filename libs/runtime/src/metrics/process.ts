@@ -7,7 +7,7 @@ const LOOP_RESOLUTION_MS = 10;
 /** Scrapes that come sooner share a window: two Prometheus servers would empty it for each other. */
 const WINDOW_MS_MIN = 5_000;
 const NS_PER_S = 1e9;
-const QUANTILES = [0.5, 0.99, 1];
+const QUANTILES = { p50: 50, p99: 99, max: 100 } as const;
 /** Of `PerformanceEntry.detail.kind`. */
 const GC_KINDS: Readonly<Record<number, string>> = { 1: "minor", 4: "major", 8: "incremental", 16: "weak" };
 const GC_BOUNDS_S = CALL_BOUNDS_S.slice(0, 9).map((bound) => bound / 10);
@@ -39,7 +39,7 @@ function addLoopDelay(metrics: Metrics): void {
   let last = read(loop);
   metrics.gauge(
     "autellix_loop_delay_seconds",
-    "How late the event loop was, in the last seconds before the scrape, by quantile (1: at most).",
+    "How late the event loop was, in the last seconds before the scrape, by kind (p50, p99, max).",
     () => {
       if (performance.now() - begunMs >= WINDOW_MS_MIN || last.length === 0) {
         last = read(loop);
@@ -52,11 +52,11 @@ function addLoopDelay(metrics: Metrics): void {
 }
 
 /** Node counts its own timer's period as delay. */
-function read(loop: ReturnType<typeof monitorEventLoopDelay>): { labels: { quantile: string }; value: number }[] {
+function read(loop: ReturnType<typeof monitorEventLoopDelay>): { labels: { kind: string }; value: number }[] {
   if (loop.count === 0) return [];
-  return QUANTILES.map((quantile) => {
-    const ns = quantile === 1 ? loop.max : loop.percentile(100 * quantile);
-    return { labels: { quantile: String(quantile) }, value: Math.max(0, ns / NS_PER_S - LOOP_RESOLUTION_MS / 1_000) };
+  return Object.entries(QUANTILES).map(([kind, percent]) => {
+    const ns = percent === 100 ? loop.max : loop.percentile(percent);
+    return { labels: { kind }, value: Math.max(0, ns / NS_PER_S - LOOP_RESOLUTION_MS / 1_000) };
   });
 }
 
