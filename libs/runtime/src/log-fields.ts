@@ -50,6 +50,7 @@ const details = {
   port: field(whole, "port that is listened on"),
   subject: field(word, "subject of a message"),
   key: field(word, "key in the bucket"),
+  url: field(word, "address of another server"),
   path: field(word, "a file that is written"),
   file: field(word, "a file that cannot be written"),
   calls: field(whole, "number of calls"),

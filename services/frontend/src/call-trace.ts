@@ -117,9 +117,10 @@ export class CallTrace {
   #write(line: TraceHeader | TracedCall): void {
     const { bytesMax } = this.#options;
     const bytes = Buffer.from(formatTraceLine(line));
-    if (this.#bytes + bytes.length > bytesMax) this.#stop({ traceBytesMax: bytesMax }, "call trace is full");
+    if (this.#bytes + bytes.length > bytesMax)
+      this.#stop({ traceBytesMax: bytesMax }, "call trace is full: recording ends");
     else if (this.#stream.writableLength + bytes.length > WAITING_BYTES_MAX)
-      this.#stop({ waitingBytesMax: WAITING_BYTES_MAX }, "call trace's disk is too slow");
+      this.#stop({ waitingBytesMax: WAITING_BYTES_MAX }, "call trace's disk is too slow: recording ends");
     else {
       this.#bytes += bytes.length;
       this.#stream.write(bytes);
@@ -127,7 +128,7 @@ export class CallTrace {
   }
 
   #stop(fields: Record<string, number>, text: string): void {
-    this.#options.log.warn(fields, `${text}: recording ends`);
+    this.#options.log.warn(fields, text);
     void this.close();
   }
 }

@@ -3,7 +3,7 @@
  */
 import type { Server } from "node:http";
 import { answerFacts, type ErrorCode, openBus } from "@autellix/protocol";
-import { addBusMetrics, type Logger, type Metrics, openSpans } from "@autellix/runtime";
+import { addBusMetrics, addSpanMetrics, type Logger, type Metrics, openSpans } from "@autellix/runtime";
 import { Adapter } from "./adapter.ts";
 import { CallTrace } from "./call-trace.ts";
 import type { Config } from "./config.ts";
@@ -48,6 +48,7 @@ export async function startFrontend(config: Config, context: FrontendContext): P
   const server = createServer({ desk, keys, limits, log, onAnswer });
   if (context.metrics) {
     addBusMetrics(context.metrics, bus);
+    if (spans) addSpanMetrics(context.metrics, spans);
     const connections = async () => await openConnections(server.server);
     metrics = new FrontendMetrics(context.metrics, limits, () => desk.use(), connections);
   }

@@ -2,7 +2,7 @@
 import { randomUUID } from "node:crypto";
 import { doublingLadder } from "@autellix/core";
 import { answerFacts, isConnected, openBus } from "@autellix/protocol";
-import { openSpans, runService, spansSetup } from "@autellix/runtime";
+import { addSpanMetrics, openSpans, runService, spansSetup } from "@autellix/runtime";
 import { SchedulerService } from "./adapter.ts";
 import {
   CANCEL_MEMORY_MAX,
@@ -59,6 +59,7 @@ await runService({
     const tracing = spansSetup(config);
     const instance = config.AUTELLIX_INSTANCE ?? leader;
     const spans = tracing && (await openSpans(tracing, { service: "scheduler", instance, log }));
+    if (metrics && spans) addSpanMetrics(metrics, spans);
     const service = new SchedulerService({
       bus,
       machine: { ...machineConfig(config, leader), ...(spans ? { traceSample: spans.sample } : {}) },

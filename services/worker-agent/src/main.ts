@@ -1,6 +1,15 @@
 /** Process of one worker agent: configuration, engine, connection. */
 import { answerFacts, NAME_PATTERN, openBus } from "@autellix/protocol";
-import { commonConfig, envInt, envText, openSpans, runService, spansConfig, spansSetup } from "@autellix/runtime";
+import {
+  addSpanMetrics,
+  commonConfig,
+  envInt,
+  envText,
+  openSpans,
+  runService,
+  spansConfig,
+  spansSetup,
+} from "@autellix/runtime";
 import { z } from "zod";
 import { startAgent, waitForStreams } from "./agent.ts";
 import { agentFacts } from "./facts.ts";
@@ -56,6 +65,7 @@ await runService({
     const tracing = spansSetup(config);
     const instance = config.AUTELLIX_INSTANCE ?? engineId;
     const spans = tracing && (await openSpans(tracing, { service: "worker-agent", instance, log }));
+    if (metrics && spans) addSpanMetrics(metrics, spans);
     const agent = startAgent({
       bus,
       engine,
