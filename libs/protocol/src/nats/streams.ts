@@ -11,6 +11,7 @@ import {
 } from "@nats-io/jetstream";
 import { Kvm } from "@nats-io/kv";
 import { Objm } from "@nats-io/obj";
+import { errors as natsErrors } from "@nats-io/transport-node";
 import { AutellixError } from "../errors.ts";
 import {
   BODIES_STORE_BYTES_MAX,
@@ -30,6 +31,12 @@ const NANOS_PER_MS = 1_000_000;
 /** JetStream refuses these when another client changes the stream at the same time. */
 const UPDATE_TRIES_MAX = 20;
 const UPDATE_PAUSE_MS = 20;
+/** Three servers that have just started elect for some seconds, for the cluster and for each stream. */
+const MAKE_MS_MAX = 60_000;
+const MAKE_PAUSE_MS = 500;
+/** "JetStream system temporarily unavailable" and its like; more time brings no server more room. */
+const UNAVAILABLE_STATUS = 503;
+const INSUFFICIENT_RESOURCES_CODE = 10_023;
 
 export interface StreamOptions {
   /** 1 survives process deaths; 3 with `sync_interval: always` survives power loss too. */
@@ -76,10 +83,30 @@ export const deadStream = {
 } satisfies Partial<StreamConfig>;
 
 /**
- * Makes streams, bucket and store exist, and the pool's subject part of CALLS. Idempotent, safe in parallel.
- * @throws when the server does not answer, or refuses.
+ * Makes streams, bucket and store exist, and the pool's subject part of CALLS. Idempotent, safe in parallel. A stream of
+ * a cluster has no leader in its first moments, and nobody answers for it: so all of it is tried again.
+ * @throws when the server does not answer for `MAKE_MS_MAX`, or refuses.
  */
-export async function ensurePool(bus: Bus, pool: string, { replicas }: StreamOptions = { replicas: 1 }): Promise<void> {
+export async function ensurePool(bus: Bus, pool: string, options: StreamOptions = { replicas: 1 }): Promise<void> {
+  const untilMs = performance.now() + MAKE_MS_MAX;
+  for (;;) {
+    try {
+      return await makePool(bus, pool, options);
+    } catch (error) {
+      if (performance.now() > untilMs || !isUnanswered(error)) throw error;
+      await new Promise((resolve) => setTimeout(resolve, MAKE_PAUSE_MS));
+    }
+  }
+}
+
+/** No answer, or one of a server that knows no leader to ask. */
+function isUnanswered(error: unknown): boolean {
+  if (error instanceof JetStreamApiError)
+    return error.status === UNAVAILABLE_STATUS && error.code !== INSUFFICIENT_RESOURCES_CODE;
+  return error instanceof natsErrors.TimeoutError;
+}
+
+async function makePool(bus: Bus, pool: string, { replicas }: StreamOptions): Promise<void> {
   for (const stream of [outcomesStream, deadStream]) await addIfMissing(bus, { ...stream, num_replicas: replicas });
   await new Kvm(bus.js).create(POOLS_BUCKET, { history: 1, replicas, markerTTL: 60_000 });
   await new Objm(bus.js).create(BODIES_STORE, {
