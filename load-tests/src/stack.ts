@@ -53,6 +53,8 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   const metricsPort = options.metrics ? String(await freePorts(METRICS_PORTS)) : "off";
   const ports = ["--port", String(port), "--nats-port", String(natsPort), "--metrics-port", metricsPort];
   const own = [...ports, "--data-dir", dataDir];
+  // It would want the port of one that may run already, and the time of the CPU.
+  if (!args.includes("--dashboard-port")) own.push("--no-dashboard");
   // A group of its own: Ctrl-C in the terminal reaches the load test alone, which then stops the stack in order.
   const command = [process.execPath, join(repository, "scripts/start.mjs"), "start", ...args, ...own];
   const child = spawn("env", [...Object.entries(env).map(([name, value]) => `${name}=${value}`), ...command], {

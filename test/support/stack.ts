@@ -21,6 +21,8 @@ export interface TestStack {
   /** `http://127.0.0.1:<port>` of each frontend. */
   readonly urls: readonly string[];
   readonly natsUrl: string;
+  /** Of the dashboard; empty without one. */
+  readonly dashboardUrl: string;
   /** Queue, logs, `prometheus-targets.json`. */
   readonly dataDir: string;
   /** The processes that the supervisor runs now; an empty list on a system without `/proc`. */
@@ -40,6 +42,8 @@ export interface TestStackOptions {
   engines?: number;
   frontends?: number;
   schedulers?: number;
+  /** Default: none, since few tests look at it. */
+  dashboard?: boolean;
   /** Whether the services have ports for their metrics. */
   metrics?: boolean;
   /** More options of `npm start`. */
@@ -59,7 +63,7 @@ const READY = /^autellix ready (http:\/\/\S+)/m;
 
 /** @throws Error with the end of the output when it does not get ready. */
 export async function startTestStack(options: TestStackOptions = {}): Promise<TestStack> {
-  const { servers = [], engines = 1, frontends = 1, schedulers = 1, args = [], env = {} } = options;
+  const { servers = [], engines = 1, frontends = 1, schedulers = 1, dashboard = false, args = [], env = {} } = options;
   // Stacks that start side by side must not find the same ports free.
   const metricsPort = options.metrics ? String(await freePorts(METRICS_PORTS)) : "off";
   const { models = servers.length > 0 ? [] : ["tiny"] } = options;
@@ -69,6 +73,7 @@ export async function startTestStack(options: TestStackOptions = {}): Promise<Te
   await mkdir(temp);
   const port = await freePorts(frontends);
   const natsPort = await freePort();
+  const dashboardPort = dashboard ? await freePort() : undefined;
   const own = servers.length > 0 ? {} : { engines };
   const counts = { ...own, frontends, schedulers, port, "nats-port": natsPort, "metrics-port": metricsPort };
   const child = spawn(
@@ -80,6 +85,7 @@ export async function startTestStack(options: TestStackOptions = {}): Promise<Te
       ...(servers.length > 0 ? ["--engine", "http"] : []),
       ...servers.flatMap((url) => ["--url", url]),
       ...Object.entries(counts).flatMap(([name, value]) => [`--${name}`, String(value)]),
+      ...(dashboardPort === undefined ? ["--no-dashboard"] : ["--dashboard-port", String(dashboardPort)]),
       "--data-dir",
       dataDir,
       ...args,
@@ -106,6 +112,7 @@ export async function startTestStack(options: TestStackOptions = {}): Promise<Te
   return {
     urls: Array.from({ length: frontends }, (_, index) => `http://127.0.0.1:${port + index}`),
     natsUrl: `nats://127.0.0.1:${natsPort}`,
+    dashboardUrl: dashboardPort === undefined ? "" : `http://127.0.0.1:${dashboardPort}`,
     dataDir,
     processes: () => childrenOf(child.pid),
     logs: () => logsBelow(dataDir),

@@ -213,6 +213,7 @@ class Simulation implements AgentWorld, ClientWorld {
   // ── core ───────────────────────────────────────────────────────────────────────────────────────────────────
 
   private feed(input: Input): void {
+    this.spec.beforeInput?.(input, this.core);
     const commands = this.core.apply(input);
     for (let i = 0; i < commands.length; i++) this.carryOut(commands[i] as Command);
   }

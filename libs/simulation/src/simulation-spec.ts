@@ -1,4 +1,5 @@
 /** What a simulation plays. */
+import type { Input, Scheduler } from "@autellix/core";
 import type { EnginePreset } from "@autellix/engines/cost";
 import type { ProgramSpec } from "./program.ts";
 import type { System } from "./systems.ts";
@@ -20,6 +21,8 @@ export interface SimulationSpec {
   untilEnded?: { from: number; to: number };
   /** Report each call, too. */
   keepCalls?: boolean;
+  /** Hears each input before the core does, to look at what was true until then. It may read the core, never feed it. */
+  beforeInput?: (input: Input, core: Scheduler) => void;
 }
 
 export const ENGINES_MAX = 4_096;

@@ -23,6 +23,7 @@ describe("the options of npm start", () => {
       port: 8080,
       natsUrl: undefined,
       natsPort: 4222,
+      dashboardPort: 8090,
       metricsPort: undefined,
       dataDir: "/repo/.data",
       apiKeysFile: undefined,

@@ -44,6 +44,7 @@ export class System {
       // Tests side by side would find the same ports free.
       "--metrics-port",
       "off",
+      "--no-dashboard",
       "--frontends",
       "1",
       "--engine",

@@ -20,7 +20,14 @@ export async function checkPorts(options: StartOptions): Promise<void> {
       `port ${options.natsPort} would be both a frontend's and nats-server's; change --port or --nats-port`,
     );
   }
+  const { dashboardPort } = options;
+  if (dashboardPort !== undefined && [...ports, options.natsPort].includes(dashboardPort)) {
+    throw new UsageError(
+      `port ${dashboardPort} would be both the dashboard's and another's; change --dashboard-port, --port or --nats-port`,
+    );
+  }
   for (const port of ports) await checkPort(port, "a frontend", "--port");
+  if (dashboardPort !== undefined) await checkPort(dashboardPort, "the dashboard", "--dashboard-port");
   if (options.natsUrl === undefined) await checkPort(options.natsPort, "nats-server", "--nats-port");
 }
 
@@ -30,7 +37,7 @@ export async function checkPorts(options: StartOptions): Promise<void> {
  */
 export async function checkMetricsPorts({ metricsPort, ...options }: StartOptions, services: number): Promise<void> {
   if (typeof metricsPort !== "number") return;
-  const others = [...frontendPorts(options), options.natsPort];
+  const others = [...frontendPorts(options), options.natsPort, options.dashboardPort];
   for (let port = metricsPort; port < metricsPort + services; port++) {
     if (others.includes(port)) {
       throw new UsageError(

@@ -147,6 +147,7 @@ function sayReady(options: StartOptions, model: string, console: Console): void 
   console.line(
     `curl ${url}/v1/chat/completions -H "content-type: application/json"${key} -d '${body.replaceAll("'", "'\\''")}'`,
   );
+  if (options.dashboardPort !== undefined) console.line(`dashboard http://${HOST}:${options.dashboardPort}`);
   if (key !== "") console.line("(AUTELLIX_API_KEY must hold a key of the keys file)");
 }
 

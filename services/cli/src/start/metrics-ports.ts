@@ -16,12 +16,14 @@ const ROWS_MAX = 200;
  * @returns undefined when none are wanted, or none were found.
  */
 export async function metricsPort(
-  options: Pick<StartOptions, "metricsPort" | "port" | "frontends" | "natsPort">,
+  options: Pick<StartOptions, "metricsPort" | "port" | "frontends" | "natsPort"> & {
+    dashboardPort?: number | undefined;
+  },
   count: number,
   isFree: (port: number) => Promise<boolean>,
 ): Promise<number | undefined> {
   if (options.metricsPort !== undefined) return options.metricsPort === "off" ? undefined : options.metricsPort;
-  const taken = new Set([...frontendPorts(options), options.natsPort]);
+  const taken = new Set([...frontendPorts(options), options.natsPort, options.dashboardPort]);
   let first = METRICS_PORT_FIRST;
   for (let rows = 0; rows < ROWS_MAX && first + count - 1 <= PORT_MAX; rows++) {
     let used: number | undefined;

@@ -23,6 +23,7 @@ const DEFAULTS = {
   schedulers: 1,
   port: 8080,
   natsPort: 4222,
+  dashboardPort: 8090,
   policy: "plas",
   balancer: "locality",
   engine: "llama",
@@ -83,6 +84,8 @@ const table = {
     help: "use a running nats-server (2.11 or newer, with JetStream) instead of an own one (also: NATS_URL)",
   },
   "nats-port": { value: "PORT", help: `port of the own nats-server (default: ${DEFAULTS.natsPort})` },
+  "dashboard-port": { value: "PORT", help: `HTTP port of the dashboard (default: ${DEFAULTS.dashboardPort})` },
+  "no-dashboard": { help: "start no dashboard" },
   "metrics-port": {
     value: "PORT|off",
     help: `/metrics of the services, each on a port of its own from this one upwards (default: the first free ones from ${METRICS_PORT_FIRST}; they are listed in the data folder, prometheus-targets.json)`,
@@ -143,6 +146,8 @@ export interface StartOptions {
   /** Set when an outside nats-server is to be used. */
   natsUrl: string | undefined;
   natsPort: number;
+  /** Undefined: no dashboard. */
+  dashboardPort: number | undefined;
   /** First of a row, one for each service; undefined: where there is room. */
   metricsPort: number | "off" | undefined;
   dataDir: string;
@@ -187,6 +192,9 @@ export function parseStartOptions(
     port: wholeNumber("port", values.port ?? String(DEFAULTS.port), PORT_MAX),
     natsUrl: values["nats-url"] || env.NATS_URL || undefined,
     natsPort: wholeNumber("nats-port", values["nats-port"] ?? String(DEFAULTS.natsPort), PORT_MAX),
+    dashboardPort: values["no-dashboard"]
+      ? undefined
+      : wholeNumber("dashboard-port", values["dashboard-port"] ?? String(DEFAULTS.dashboardPort), PORT_MAX),
     metricsPort: metricsPort(values["metrics-port"]),
     dataDir: resolve(cwd, values["data-dir"] ?? defaultDataDir),
     apiKeysFile: values["api-keys"] === undefined ? undefined : resolve(cwd, values["api-keys"]),
@@ -201,6 +209,8 @@ export function parseStartOptions(
   if (options.models.length === 0) options.models.push({ kind: "default" });
   if (options.port + options.frontends - 1 > PORT_MAX)
     throw new UsageError(`--port ${options.port} leaves no room for ${options.frontends} frontends below ${PORT_MAX}`);
+  if (values["no-dashboard"] && values["dashboard-port"] !== undefined)
+    throw new UsageError("--dashboard-port is of no use with --no-dashboard");
   if (options.preset !== undefined && options.engine !== "simulated")
     throw new UsageError("--preset is for --engine simulated");
   if (http && values.engines !== undefined)
@@ -252,6 +262,8 @@ function parse(args: readonly string[]) {
         port: text,
         "nats-url": text,
         "nats-port": text,
+        "dashboard-port": text,
+        "no-dashboard": flag,
         "metrics-port": text,
         "data-dir": text,
         "api-keys": text,

@@ -24,7 +24,12 @@ const FIRST_START_ATTEMPTS_MAX = 3;
  * (measured by `npm run load:overload`). Each collection of the scheduler looks at its whole heap's pages, however little
  * is new: with many calls queued it has fewer of them (measured by `npm run bench:core`).
  */
-const SEMI_SPACE_MB: Record<ServiceSpec["kind"], number> = { frontend: 4, "worker-agent": 2, scheduler: 8 };
+const SEMI_SPACE_MB: Record<ServiceSpec["kind"], number> = {
+  frontend: 4,
+  "worker-agent": 2,
+  scheduler: 8,
+  dashboard: 4,
+};
 
 export interface ServiceContext {
   env: Env;

@@ -1,11 +1,11 @@
 /** Which processes make up the system, and with what environment. */
-import { extname, join } from "node:path";
+import { dirname, extname, join } from "node:path";
 import type { HttpOptions } from "./http-options.ts";
 import type { PoolSpec } from "./models.ts";
 import type { StartOptions } from "./options.ts";
 
 /** Stopped in this order: nothing new comes in, then what runs is ended, then what decides. */
-export const STOP_ORDER = ["frontend", "worker-agent", "scheduler"] as const;
+export const STOP_ORDER = ["dashboard", "frontend", "worker-agent", "scheduler"] as const;
 export type ServiceKind = (typeof STOP_ORDER)[number];
 
 export interface ServiceSpec {
@@ -23,7 +23,10 @@ export function frontendPorts({ port, frontends }: { port: number; frontends: nu
   return Array.from({ length: frontends }, (_, i) => port + i);
 }
 
-/** @param servicesDir the folder that holds `frontend`, `scheduler` and `worker-agent`. */
+/** Where demos leave what they recorded, for the dashboard's replay. */
+export const RECORDINGS_FOLDER = "recordings";
+
+/** @param servicesDir the folder that holds `frontend`, `scheduler`, `worker-agent` and `dashboard`. */
 export function serviceSpecs(
   options: StartOptions,
   pools: readonly PoolSpec[],
@@ -82,7 +85,20 @@ export function serviceSpecs(
         ...(options.apiKeysFile === undefined ? {} : { AUTELLIX_API_KEYS_FILE: options.apiKeysFile }),
       }),
     ),
+    ...(options.dashboardPort === undefined
+      ? []
+      : [
+          service("dashboard", "dashboard", {
+            AUTELLIX_HOST: HOST,
+            AUTELLIX_PORT: String(options.dashboardPort),
+            AUTELLIX_RECORDINGS_DIRS: recordingFolders(options).join(","),
+          }),
+        ]),
   ];
+}
+
+function recordingFolders({ dataDir, inputLogFile }: StartOptions): string[] {
+  return [join(dataDir, RECORDINGS_FOLDER), ...(inputLogFile === undefined ? [] : [dirname(inputLogFile)])];
 }
 
 function httpEnv({ urls, dialect, slots, apiKeyEnv, caFile }: HttpOptions, agent: number): Record<string, string> {

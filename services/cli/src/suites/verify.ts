@@ -15,6 +15,7 @@ interface Check {
 const checks: readonly Check[] = [
   { name: "format and lint", command: ["biome", "check"] },
   { name: "types", command: ["tsc", "-p", "tsconfig.json"] },
+  { name: "types of the dashboard's pages", command: ["tsc", "-p", "services/dashboard/src/web"] },
   { name: "purity of libs/core", command: ["tsc", "-p", "libs/core"] },
 ];
 

@@ -1,0 +1,43 @@
+/** Starts the dashboard: it follows all pools and serves browsers. */
+import { openBus } from "@autellix/protocol";
+import { addBusMetrics, runService } from "@autellix/runtime";
+import { bundleAssets } from "./assets.ts";
+import { dashboardConfig } from "./config.ts";
+import { createServer } from "./http/server.ts";
+import { Pools } from "./pools.ts";
+import { Studio } from "./replay/studio.ts";
+
+await runService({
+  name: "dashboard",
+  env: process.env,
+  config: dashboardConfig,
+  async start(config, { log, metrics }) {
+    const onStatus = (line: string) => log.warn(line);
+    const [bus, assets] = await Promise.all([
+      openBus({ url: config.AUTELLIX_NATS_URL, name: "dashboard", onStatus }),
+      bundleAssets(),
+    ]);
+    const pools = new Pools(log);
+    if (metrics) {
+      addBusMetrics(metrics, bus);
+      metrics.gauge("autellix_dashboard_browsers", "Pages that are open.", () => pools.browserCount);
+    }
+    const studio = new Studio(config.AUTELLIX_RECORDINGS_DIRS);
+    const desk = {
+      pools: () => pools.summaries(),
+      stream: pools.stream.bind(pools),
+      program: pools.program.bind(pools),
+    };
+    const server = createServer({ assets, desk, replay: studio, hosts: config.AUTELLIX_DASHBOARD_HOSTS, log });
+    const url = await server.listen({ host: config.AUTELLIX_HOST, port: config.AUTELLIX_PORT });
+    pools.discover(bus);
+    log.info({ url }, "listening");
+    return {
+      async stop() {
+        pools.stop();
+        await Promise.all([server.close(), studio.stop()]);
+        await bus.nc.close();
+      },
+    };
+  },
+});

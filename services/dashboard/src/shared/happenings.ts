@@ -1,0 +1,67 @@
+/** What just happened, in words of the glossary: the last ones only. */
+import type { ViewCall } from "@autellix/protocol/view";
+
+export const HAPPENINGS_MAX = 100;
+
+export type HappeningKind =
+  | "preempted"
+  | "swapped-out"
+  | "swapped-in"
+  | "evicted"
+  | "demoted"
+  | "promoted"
+  | "retried"
+  | "joined"
+  | "silent"
+  | "lost"
+  | "leader";
+
+export interface Happening {
+  atMs: number;
+  kind: HappeningKind;
+  /** Program's key. */
+  program?: string;
+  call?: string;
+  engine?: string;
+  /** Levels of a demotion or promotion. */
+  from?: number;
+  to?: number;
+}
+
+const IDLE = new Set(["waiting", "parked", "swapped", "evicted"]);
+
+export class Happenings {
+  /** How often each kind happened, as long as this model lives. */
+  readonly counts: Partial<Record<HappeningKind, number>> = {};
+  private readonly last: Happening[];
+
+  constructor(shot: readonly Happening[] = []) {
+    this.last = [...shot];
+  }
+
+  add(happening: Happening): void {
+    this.last.push(happening);
+    if (this.last.length > HAPPENINGS_MAX) this.last.shift();
+    this.counts[happening.kind] = (this.counts[happening.kind] ?? 0) + 1;
+  }
+
+  /** What a call's new state means. @param before undefined for a call that is new. */
+  compare(before: ViewCall | undefined, now: ViewCall, program: string, atMs: number): void {
+    if (!before) return;
+    const one = { atMs, program, call: now.call, ...(now.engine === undefined ? {} : { engine: now.engine }) };
+    if (before.attempt !== now.attempt) this.add({ ...one, kind: "retried" });
+    else {
+      if (before.state === "running" && IDLE.has(now.state)) this.add({ ...one, kind: "preempted" });
+      if (before.state !== "swapped" && now.state === "swapped") this.add({ ...one, kind: "swapped-out" });
+      if (before.state === "swapped" && now.state !== "swapped") this.add({ ...one, kind: "swapped-in" });
+      if (before.state !== "evicted" && now.state === "evicted") this.add({ ...one, kind: "evicted" });
+    }
+    if (now.level !== before.level)
+      this.add({ ...one, kind: now.level > before.level ? "demoted" : "promoted", from: before.level, to: now.level });
+  }
+
+  /** Newest last. */
+  shot(): Happening[] {
+    return [...this.last];
+  }
+}

@@ -1,0 +1,111 @@
+/** A program's page: the answer to "where did the time go?". */
+import { useEffect, useState } from "preact/hooks";
+import { formatMs, levelName } from "../../shared/format.ts";
+import type { ProgramAnswer } from "../../shared/wire.ts";
+import { StoryView } from "../components/story-view.tsx";
+import { poolPath, programPath } from "../router.ts";
+import { clock, Fact } from "./pool.tsx";
+
+const AGAIN_MS = 1_000;
+
+export interface ProgramPageProps {
+  pool: string;
+  tenant: string;
+  program: string;
+}
+
+export function ProgramPage({ pool, tenant, program }: ProgramPageProps) {
+  const [answer, setAnswer] = useState<ProgramAnswer>();
+  const [problem, setProblem] = useState<string>();
+  useEffect(() => {
+    const stop = new AbortController();
+    const path = `/api${programPath(pool, `${tenant}/${program}`)}`;
+    const read = async () => {
+      while (!stop.signal.aborted) {
+        if (!document.hidden) await readOnce(path, stop.signal, setAnswer, setProblem);
+        await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+      }
+    };
+    void read();
+    return () => stop.abort();
+  }, [pool, tenant, program]);
+  return (
+    <main class="page" id="main">
+      <header class="page-head">
+        <p class="crumbs">
+          <a href={poolPath(pool)}>Pool {pool}</a> / {tenant}
+        </p>
+        <h1 tabIndex={-1}>
+          <i class={`dot large look-${answer?.look ?? 0}`} /> Program <b>{program}</b>
+        </h1>
+      </header>
+      {problem !== undefined && <p class="alert">{problem}</p>}
+      {answer && <Story answer={answer} />}
+      {!answer && problem === undefined && <p class="empty">Reading …</p>}
+    </main>
+  );
+}
+
+function Story({ answer }: { answer: ProgramAnswer }) {
+  const { program, calls, atMs, seenSinceMs } = answer;
+  const isCutOff = program !== undefined && program.startedAtMs < seenSinceMs;
+  return (
+    <>
+      {program ? (
+        <dl class="facts">
+          <Fact
+            name="State"
+            value={program.state}
+            of={`next call enters ${levelName(program.level)}`}
+            about="whether its owner has ended it"
+          />
+          <Fact
+            name="Attained"
+            value={formatMs(program.attained)}
+            of="of service"
+            about="what the policy ranks it by"
+          />
+          <Fact
+            name="Waited"
+            value={formatMs(program.waitingMs)}
+            of="all ended calls"
+            about="sum over its ended calls"
+          />
+          <Fact
+            name="Calls"
+            value={String(program.calls.running)}
+            of={`running, ${program.calls.waiting} waiting, ${program.calls.ended} ended`}
+            about="its calls now"
+          />
+        </dl>
+      ) : (
+        <p class="hint">The scheduler has forgotten this program; below are its calls as this dashboard saw them.</p>
+      )}
+      {isCutOff && (
+        <p class="hint">It began before this dashboard did ({clock(seenSinceMs)}): earlier calls are not shown.</p>
+      )}
+      <StoryView calls={calls} nowMs={atMs} timeText={clock} />
+    </>
+  );
+}
+
+async function readOnce(
+  path: string,
+  signal: AbortSignal,
+  onAnswer: (answer: ProgramAnswer) => void,
+  onProblem: (problem: string | undefined) => void,
+): Promise<void> {
+  try {
+    const response = await fetch(path, { signal });
+    if (response.ok) onAnswer((await response.json()) as ProgramAnswer);
+    onProblem(
+      response.ok
+        ? undefined
+        : response.status === 404
+          ? "No such pool is known (yet)."
+          : "The dashboard could not answer.",
+    );
+  } catch {
+    if (!signal.aborted) onProblem("The dashboard does not answer. It is asked again.");
+  }
+}

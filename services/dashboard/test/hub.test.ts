@@ -1,0 +1,125 @@
+import { describe, expect, it } from "vitest";
+import { BROWSERS_MAX, Hub, type HubEffect, POOLS_EVERY_MS, SEND_EVERY_MS } from "../src/hub.ts";
+import { call, changes, emptyModel } from "./fixture.ts";
+
+/** A hub with one pool, whose changes are applied to the model as the service does. */
+function hubOf() {
+  const hub = new Hub();
+  const model = emptyModel();
+  hub.react({ kind: "began", pool: "p", model });
+  let at = 0;
+  return {
+    hub,
+    open: (browser: number) => hub.react({ kind: "opened", browser, pool: "p", at }),
+    change(id: string) {
+      const made = changes(at, { calls: [call(id)] });
+      model.apply(made);
+      return hub.react({ kind: "changed", pool: "p", changes: made });
+    },
+    due() {
+      at += SEND_EVERY_MS;
+      return hub.react({ kind: "due", at }).filter((effect) => effect.kind !== "send" || effect.event.kind !== "pools");
+    },
+  };
+}
+
+function kinds(effects: readonly HubEffect[]): string[] {
+  return effects.map((effect) =>
+    effect.kind === "send" ? `${effect.event.kind} to ${effect.to.join()}` : effect.kind,
+  );
+}
+
+describe("the hub", () => {
+  it("sends a shot to a browser that begins, then changes", () => {
+    const { open, change, due } = hubOf();
+    open(1);
+    expect(kinds(due())).toEqual(["shot to 1"]);
+    change("1");
+    change("2");
+    const effects = due();
+    expect(kinds(effects)).toEqual(["changes to 1"]);
+    const [effect] = effects;
+    expect(effect?.kind === "send" && effect.event.kind === "changes" && effect.event.changes.calls.length).toBe(2);
+    expect(due()).toEqual([]);
+  });
+
+  it("sends the same changes once for all browsers", () => {
+    const { open, change, due } = hubOf();
+    open(1);
+    open(2);
+    due();
+    change("1");
+    expect(kinds(due())).toEqual(["changes to 1,2"]);
+  });
+
+  it("sends fewer than ten messages a second", () => {
+    const { hub, open, change } = hubOf();
+    open(1);
+    let sent = 0;
+    for (let at = 0; at < 10_000; at += SEND_EVERY_MS) {
+      change(`${at}`);
+      sent += hub.react({ kind: "due", at }).length;
+    }
+    expect(sent).toBeLessThanOrEqual(10 * (1_000 / SEND_EVERY_MS + 1_000 / POOLS_EVERY_MS) + 1);
+    expect(1_000 / SEND_EVERY_MS + 1_000 / POOLS_EVERY_MS).toBeLessThan(10);
+  });
+
+  it("sends nothing to a browser that does not read, and a shot when it reads again", () => {
+    const { hub, open, change, due } = hubOf();
+    open(1);
+    open(2);
+    due();
+    hub.react({ kind: "blocked", browser: 1 });
+    change("1");
+    expect(kinds(due())).toEqual(["changes to 2"]);
+    change("2");
+    expect(kinds(due())).toEqual(["changes to 2"]);
+    hub.react({ kind: "drained", browser: 1 });
+    change("3");
+    expect(kinds(due())).toEqual(["changes to 2", "shot to 1"]);
+    change("4");
+    expect(kinds(due())).toEqual(["changes to 1,2"]);
+  });
+
+  it("goes on with changes when a browser missed none", () => {
+    const { hub, open, change, due } = hubOf();
+    open(1);
+    due();
+    hub.react({ kind: "blocked", browser: 1 });
+    due();
+    hub.react({ kind: "drained", browser: 1 });
+    change("1");
+    expect(kinds(due())).toEqual(["changes to 1"]);
+  });
+
+  it("refuses browsers above its limit", () => {
+    const { hub, open } = hubOf();
+    for (let i = 0; i < BROWSERS_MAX; i++) open(i);
+    expect(kinds(open(BROWSERS_MAX))).toEqual(["refuse"]);
+    hub.react({ kind: "closed", browser: 3 });
+    expect(kinds(open(BROWSERS_MAX))).toEqual([`pools to ${BROWSERS_MAX}`]);
+  });
+
+  it("keeps no changes for nobody", () => {
+    const { open, change, due } = hubOf();
+    change("1");
+    due();
+    open(1);
+    expect(kinds(due())).toEqual(["shot to 1"]);
+  });
+
+  it("tells browsers when the leader is away", () => {
+    const { hub, open, due } = hubOf();
+    open(1);
+    due();
+    expect(kinds(hub.react({ kind: "away", pool: "p", reason: "x" }))).toEqual(["away to 1"]);
+  });
+
+  it("begins again with a shot when a pool was read again", () => {
+    const { hub, open, due } = hubOf();
+    open(1);
+    due();
+    hub.react({ kind: "began", pool: "p", model: emptyModel(9) });
+    expect(kinds(due())).toEqual(["shot to 1"]);
+  });
+});
