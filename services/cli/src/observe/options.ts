@@ -103,7 +103,7 @@ export function observeOptions(command: ObserveCommand, args: readonly string[],
   }
   const states = command === "calls" ? CALL_STATES : ["open", "ended"];
   return {
-    nats: values.nats ?? env.NATS_URL ?? env.AUTELLIX_NATS_URL ?? NATS_DEFAULT,
+    nats: values.nats || env.NATS_URL || env.AUTELLIX_NATS_URL || NATS_DEFAULT,
     pools: values.pool ?? [],
     json: values.json ?? false,
     colors: false,

@@ -1,6 +1,144 @@
-/** A program's trace as Jaeger's query API has it. */
-import type { Waterfall } from "./waterfall.ts";
+/** A program's trace as Jaeger's query API has it: every stay on an engine, preemption, swap and gap. */
+import { traceIdOf } from "@autellix/protocol";
+import { z } from "zod";
+import { ReadableError } from "../../usage.ts";
+import { duration } from "../text.ts";
+import type { Part, Stretch, Waterfall, WaterfallRow } from "./waterfall.ts";
 
-export async function jaegerWaterfall(_url: string, _tenant: string, _program: string): Promise<Waterfall> {
-  throw new Error("not yet");
+const ASK_MS_MAX = 10_000;
+const MICROS_PER_MS = 1_000;
+/** Rows that are drawn; a terminal is no place for more. */
+const ROWS_MAX = 500;
+
+const spanSchema = z.object({
+  spanID: z.string(),
+  operationName: z.string(),
+  references: z
+    .array(z.object({ refType: z.string(), spanID: z.string(), traceID: z.string().optional() }))
+    .default([]),
+  /** µs since 1970, and µs. */
+  startTime: z.number(),
+  duration: z.number(),
+  tags: z.array(z.object({ key: z.string(), value: z.unknown() })).default([]),
+});
+const answerSchema = z.object({
+  data: z.array(z.object({ traceID: z.string(), spans: z.array(spanSchema) })).nullable(),
+});
+type Span = z.infer<typeof spanSchema>;
+
+/** @throws ReadableError: nothing answers there, or it knows no such trace. */
+export async function jaegerWaterfall(url: string, tenant: string, program: string): Promise<Waterfall> {
+  const spans = await spansOf(url, tenant, program);
+  return drawSpans(program, spans);
+}
+
+async function spansOf(url: string, tenant: string, program: string): Promise<Span[]> {
+  let reply: Response;
+  try {
+    reply = await fetch(new URL(`/api/traces/${traceIdOf(tenant, program)}`, url), {
+      signal: AbortSignal.timeout(ASK_MS_MAX),
+    });
+  } catch (error) {
+    const { cause, message } = error as Error & { cause?: { code?: string } };
+    throw new ReadableError(`Jaeger's query API does not answer at ${url} (${cause?.code ?? message})`);
+  }
+  if (reply.status !== 404 && !reply.ok)
+    throw new ReadableError(`Jaeger's query API at ${url} answers ${reply.status}`);
+  const parsed = reply.status === 404 ? undefined : answerSchema.safeParse(await reply.json().catch(() => undefined));
+  if (parsed !== undefined && !parsed.success)
+    throw new ReadableError(`what answers at ${url} is not Jaeger's query API`);
+  const spans = parsed?.data.data?.flatMap((trace) => trace.spans) ?? [];
+  if (spans.length === 0) {
+    throw new ReadableError(
+      `Jaeger at ${url} has no trace of program "${program}" of tenant ${tenant}: is tracing switched on, and the program sampled?`,
+    );
+  }
+  return spans;
+}
+
+/** One row for each call, its time coloured by what it went to, and one for each gap between calls. */
+export function drawSpans(program: string, all: readonly Span[]): Waterfall {
+  // A span that was sent twice is the same span.
+  const spans = [...new Map(all.map((span) => [span.spanID, span])).values()].sort((a, b) => a.startTime - b.startTime);
+  const children = new Map<string, Span[]>();
+  for (const span of spans) {
+    const parent = span.references.find(({ refType }) => refType === "CHILD_OF")?.spanID ?? "";
+    children.set(parent, [...(children.get(parent) ?? []), span]);
+  }
+  const isCall = (span: Span) =>
+    tag(span, "autellix.call") !== undefined && tag(span, "gen_ai.operation.name") !== undefined;
+  const top = spans.filter((span) => isCall(span) || /^(interrupt|tool|gap)/.test(span.operationName));
+  const rows = top.slice(0, ROWS_MAX).map((span): WaterfallRow => {
+    const label = String(tag(span, "autellix.call") ?? span.operationName);
+    if (!isCall(span))
+      return { label, depth: 0, stretches: [stretchOf("tool", span)], note: duration(span.duration / MICROS_PER_MS) };
+    const below = descendants(span, children);
+    return {
+      label,
+      depth: 0,
+      stretches:
+        below.length > 0 ? below.map((one) => stretchOf(partOf(one.operationName), one)) : [stretchOf("running", span)],
+      note: noteOf(span, below),
+    };
+  });
+  const fromMs = Math.min(...spans.map(({ startTime }) => startTime)) / MICROS_PER_MS;
+  const toMs = Math.max(...spans.map((span) => span.startTime + span.duration)) / MICROS_PER_MS;
+  const calls = top.filter(isCall).length;
+  const remarks = top.length > ROWS_MAX ? [`${top.length - ROWS_MAX} later rows are not shown.`] : [];
+  return {
+    title: `program ${program}: ${duration(toMs - fromMs)}, ${calls} call${calls === 1 ? "" : "s"}, ${spans.length} spans`,
+    rows,
+    remarks,
+  };
+}
+
+function descendants(span: Span, children: ReadonlyMap<string, readonly Span[]>): Span[] {
+  const found: Span[] = [];
+  const open = [span.spanID];
+  const seen = new Set(open);
+  for (let id = open.pop(); id !== undefined; id = open.pop()) {
+    for (const child of children.get(id) ?? []) {
+      if (seen.has(child.spanID)) continue;
+      seen.add(child.spanID);
+      found.push(child);
+      open.push(child.spanID);
+    }
+  }
+  return found;
+}
+
+const PARTS: readonly [RegExp, Part][] = [
+  [/^queue/, "queue"],
+  [/prefill/, "prefill"],
+  [/decode/, "decode"],
+  [/swap/, "swap"],
+  [/park|preempt|fail-over|evict/, "parked"],
+];
+
+function partOf(name: string): Part {
+  return PARTS.find(([pattern]) => pattern.test(name))?.[1] ?? "running";
+}
+
+function stretchOf(part: Part, { startTime, duration: micros }: Span): Stretch {
+  return { part, fromMs: startTime / MICROS_PER_MS, toMs: (startTime + micros) / MICROS_PER_MS };
+}
+
+function noteOf(call: Span, below: readonly Span[]): string {
+  const engines = new Set(
+    [call, ...below].map((span) => tag(span, "autellix.engine")).filter((engine) => engine !== undefined),
+  );
+  const [input, output] = [tag(call, "gen_ai.usage.input_tokens"), tag(call, "gen_ai.usage.output_tokens")];
+  const status = String(tag(call, "autellix.status") ?? "");
+  const attempt = Number(tag(call, "autellix.attempt") ?? 1);
+  return [
+    [...engines].join("→"),
+    status === "completed" && input !== undefined ? `${input}+${output} tokens` : status,
+    ...(attempt > 1 ? [`attempt ${attempt}`] : []),
+  ]
+    .filter((text) => text !== "")
+    .join(" ");
+}
+
+function tag(span: Span, key: string): unknown {
+  return span.tags.find((one) => one.key === key)?.value;
 }

@@ -1,8 +1,8 @@
 /** A program's calls over time, as lines of text. */
-import { bar, cells, duration, fit, paint, type Style } from "../text.ts";
+import { cells, duration, fit, paint, type Style } from "../text.ts";
 
 /** What a stretch of a call's time went to. */
-export type Part = "queue" | "prefill" | "decode" | "running" | "parked" | "swap";
+export type Part = "queue" | "prefill" | "decode" | "running" | "parked" | "swap" | "tool";
 
 export interface Stretch {
   part: Part;
@@ -27,7 +27,15 @@ export interface Waterfall {
   remarks: readonly string[];
 }
 
-const SIGNS: Record<Part, string> = { queue: "·", prefill: "▒", decode: "█", running: "█", parked: "░", swap: "%" };
+const SIGNS: Record<Part, string> = {
+  queue: "·",
+  prefill: "▒",
+  decode: "█",
+  running: "█",
+  parked: "░",
+  swap: "%",
+  tool: "-",
+};
 const STYLES: Record<Part, Style> = {
   queue: "dim",
   prefill: "yellow",
@@ -35,6 +43,7 @@ const STYLES: Record<Part, Style> = {
   running: "green",
   parked: "blue",
   swap: "red",
+  tool: "dim",
 };
 const NAMES: Record<Part, string> = {
   queue: "waits",
@@ -43,9 +52,10 @@ const NAMES: Record<Part, string> = {
   running: "runs",
   parked: "parked",
   swap: "swap",
+  tool: "between calls",
 };
 /** Where two parts fall into one cell, the one that a reader looks for is seen. */
-const ORDER: readonly Part[] = ["queue", "parked", "running", "decode", "prefill", "swap"];
+const ORDER: readonly Part[] = ["tool", "queue", "parked", "running", "decode", "prefill", "swap"];
 const LABEL_SHARE = 0.3;
 const NOTE_SHARE = 0.28;
 const BAR_CELLS_MIN = 10;
@@ -105,9 +115,4 @@ function drawnBar(stretches: readonly Stretch[], fromMs: number, toMs: number, w
     at = end;
   }
   return text;
-}
-
-/** A share as a short bar, for sums. */
-export function shareBar(share: number): string {
-  return fit(bar(share, 10), 10);
 }
