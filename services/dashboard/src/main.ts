@@ -12,7 +12,7 @@ await runService({
   env: process.env,
   config: dashboardConfig,
   async start(config, { log, metrics }) {
-    const onStatus = (line: string) => log.warn(line);
+    const onStatus = (reason: string) => log.warn({ reason }, "NATS");
     const [bus, assets] = await Promise.all([
       openBus({ url: config.AUTELLIX_NATS_URL, name: "dashboard", onStatus }),
       bundleAssets(),
@@ -29,9 +29,10 @@ await runService({
       program: pools.program.bind(pools),
     };
     const server = createServer({ assets, desk, replay: studio, hosts: config.AUTELLIX_DASHBOARD_HOSTS, log });
-    const url = await server.listen({ host: config.AUTELLIX_HOST, port: config.AUTELLIX_PORT });
+    const { AUTELLIX_HOST: host, AUTELLIX_PORT: port } = config;
+    await server.listen({ host, port });
     pools.discover(bus);
-    log.info({ url }, "listening");
+    log.info({ host, port }, "listening");
     return {
       async stop() {
         pools.stop();

@@ -98,7 +98,7 @@ export class Pools {
   private follow(bus: Bus, pool: string): void {
     if (this.followed.has(pool)) return;
     if (this.followed.size >= POOLS_MAX) {
-      if (!this.isFull) this.log.warn({ pool, poolsMax: POOLS_MAX }, "more pools than are shown");
+      if (!this.isFull) this.log.warn({ pool }, "more pools than are shown");
       this.isFull = true;
       return;
     }
@@ -108,12 +108,13 @@ export class Pools {
       onSnapshot: (picture) => this.snapshot(pool, followed, picture),
       onChanges: (changes) => this.changes(pool, followed, changes),
       onLeader: (isThere) => {
-        this.log.info({ pool, isThere }, "the pool's leader");
+        if (isThere) this.log.info({ pool }, "the pool's leader answers");
+        else this.log.warn({ pool }, "the pool's leader does not answer");
         if (!isThere) this.react({ kind: "away", pool, reason: NO_LEADER });
       },
       onProblem: (problem) => {
         // It comes with each message: ten a second.
-        if (followed.problem !== problem) this.log.warn({ pool, problem }, "the pool's changes cannot be read");
+        if (followed.problem !== problem) this.log.warn({ pool, reason: problem }, "the pool's changes cannot be read");
         followed.problem = problem;
       },
       itemsMax: CALLS_MAX,

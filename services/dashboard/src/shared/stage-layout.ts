@@ -214,7 +214,8 @@ function layOutEngine(model: PoolModel, engine: ViewEngine, x: number, y: number
     return { name, count: calls.length, looks, x: left, y: slotsEnd + i * TRAY_PX, w: inner, h: TRAY_PX };
   });
   const barY = slotsEnd + contents.length * TRAY_PX + 6;
-  const h = barY + BAR_PX + ENGINE_PADDING_PX - y;
+  const barHeight = engine.kv ? BAR_PX : 0;
+  const h = barY + barHeight + ENGINE_PADDING_PX - y;
   const hiddenSlots = engine.info.batchCallsMax - count;
-  return { engine, x, y, w, h, slots, hiddenSlots, trays, bar: { x: left, y: barY, w: inner, h: BAR_PX } };
+  return { engine, x, y, w, h, slots, hiddenSlots, trays, bar: { x: left, y: barY, w: inner, h: barHeight } };
 }

@@ -142,31 +142,25 @@ function EngineView({ box }: { box: EngineBox }) {
 /** KV memory by what it is for. */
 function KvBar({ box, style }: { box: EngineBox; style: Record<string, string> }) {
   const { info, kv, retained } = box.engine;
+  if (!kv) return null;
   const share = (blocks: number) => `${Math.min(100, (100 * blocks) / info.kvBlocks)}%`;
-  const host = kv && info.hostBlocks ? `, host memory ${Math.round((100 * kv.host) / info.hostBlocks)} %` : "";
-  const text = kv
-    ? `KV ${Math.round((100 * (kv.running + kv.parked + kv.retained)) / info.kvBlocks)} %${host}`
-    : retained.length > 0
-      ? `contexts of ${retained.length} ended calls are retained`
-      : "";
-  if (text === "") return null;
+  const parts = [
+    `KV ${Math.round((100 * (kv.running + kv.parked + kv.retained)) / info.kvBlocks)} %`,
+    info.hostBlocks ? `host memory ${Math.round((100 * kv.host) / info.hostBlocks)} %` : "",
+    retained.length > 0 ? `${retained.length} retained` : "",
+  ];
   return (
     <div
       class="kv"
       style={style}
       title="KV memory of the engine: running, parked, retained for the programs' next calls"
     >
-      {kv && (
-        <div class="kv-bar">
-          <i class="kv-running" style={{ width: share(kv.running) }} />
-          <i class="kv-parked" style={{ width: share(kv.parked) }} />
-          <i class="kv-retained" style={{ width: share(kv.retained) }} />
-        </div>
-      )}
-      <span>
-        {text}
-        {kv && retained.length > 0 ? `, ${retained.length} retained` : ""}
-      </span>
+      <div class="kv-bar">
+        <i class="kv-running" style={{ width: share(kv.running) }} />
+        <i class="kv-parked" style={{ width: share(kv.parked) }} />
+        <i class="kv-retained" style={{ width: share(kv.retained) }} />
+      </div>
+      <span>{parts.filter((part) => part !== "").join(", ")}</span>
     </div>
   );
 }

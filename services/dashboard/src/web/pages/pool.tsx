@@ -195,7 +195,7 @@ function TimelineCard({
           >
             {WINDOWS_MS.map((ms) => (
               <option key={ms} value={String(ms)}>
-                last {formatMs(ms).replace(" 0 s", "")}
+                last {ms === 60_000 ? "minute" : `${ms / 60_000} minutes`}
               </option>
             ))}
           </select>
