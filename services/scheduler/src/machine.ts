@@ -189,7 +189,7 @@ export class SchedulerMachine {
     const held = !this.leading && record ? { record: toCoreRecord(record.seq, record.head) } : {};
     const idleFromMs = this.spans?.idleFromMs(arrival.known);
     this.feed({ kind: "callArrived", at, call: arrival.call, ...held });
-    this.spans?.arrived(key, arrival.known, storedAtMs, idleFromMs);
+    this.spans?.arrived(key, arrival.known, storedAtMs, idleFromMs, at);
   }
 
   // ── agents ─────────────────────────────────────────────────────────────────────────────────────────────────

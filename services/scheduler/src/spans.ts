@@ -48,6 +48,8 @@ const LOOKS_MAX = 200;
 /** What a leader notes of a traced call, beside what it tells its agent. */
 export interface CallNotes extends Pick<Traced, "programAtMs" | "arrivedAtMs" | "waits" | "behind" | "idleFromMs"> {
   attempts: NonNullable<Traced["attempts"]>;
+  /** When this leader read it. */
+  readAtMs: number;
   /** Its last dispatch by this leader. */
   dispatched: { attempt: number; engine: string; atMs: number } | undefined;
 }
@@ -131,7 +133,7 @@ export class SpanDesk {
   }
 
   /** After the core has heard of the call. */
-  arrived(key: CallKey, known: KnownCall, storedAtMs: number, idleFromMs: number | undefined): void {
+  arrived(key: CallKey, known: KnownCall, storedAtMs: number, idleFromMs: number | undefined, at: number): void {
     const { tenant } = known.address;
     const { program } = known;
     if (known.notes || !this.samples(tenant, program)) return;
@@ -143,6 +145,7 @@ export class SpanDesk {
       arrivedAtMs: storedAtMs,
       waits: [{ level: this.core.levelOf(callId(key))?.level ?? 0, fromMs: storedAtMs }],
       attempts: [],
+      readAtMs: at,
       dispatched: undefined,
       ...(idleFromMs === undefined ? {} : { idleFromMs }),
     };
@@ -168,7 +171,7 @@ export class SpanDesk {
 
   /** A call whose headers are bad: the core never hears of it. */
   refused(key: CallKey, known: KnownCall, storedAtMs: number, code: ErrorCode, at: number): void {
-    this.arrived(key, known, storedAtMs, undefined);
+    this.arrived(key, known, storedAtMs, undefined, at);
     this.ended(known, { status: "failed", code, attempt: 1 }, at);
   }
 
@@ -214,7 +217,7 @@ export class SpanDesk {
     if (!last && now && before && now.level !== before.level && notes.waits.length < TRACED_WAITS_MAX) {
       notes.waits.push({ level: now.level, fromMs: now.promotedAt ?? at });
     }
-    const reason = last ? undefined : behind(notes.arrivedAtMs, queue);
+    const reason = last ? undefined : behind(notes.readAtMs, queue);
     if (reason) notes.behind = reason;
   }
 
@@ -359,11 +362,11 @@ export class SpanDesk {
 }
 
 /** Why a call was not in the engine's batch before: asked once, when it is dispatched. */
-function behind(arrivedAtMs: number, { last, ran, batchCallsMax }: Queue): Traced["behind"] {
+function behind(readAtMs: number, { last, ran, batchCallsMax }: Queue): Traced["behind"] {
   if (!last || !ran) return { reason: "engine", calls: 0, programs: [] };
   const isFull = ran.length >= batchCallsMax;
   // No plan was made since it came, and there was a slot: it did not wait.
-  if (ran.length === 0 || (!isFull && last.atMs <= arrivedAtMs)) return undefined;
+  if (ran.length === 0 || (!isFull && last.atMs <= readAtMs)) return undefined;
   const programs = [...new Set(ran)].slice(0, TRACED_PROGRAMS_MAX);
   return { reason: isFull ? "slots" : "memory", calls: ran.length, programs };
 }
