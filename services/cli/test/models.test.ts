@@ -11,11 +11,12 @@ async function context(): Promise<ModelContext & { lines: string[] }> {
   onTestFinished(() => rm(dataDir, { recursive: true, force: true }));
   const lines: string[] = [];
   const console = new Console({ write: (text) => lines.push(text), isTty: false, columns: 80 });
-  // Nothing can be had: no pip on PATH, and a hub that refuses.
+  // Nothing can be had: no pip on PATH, a hub and an index that refuse.
   const env = {
     PATH: dataDir,
     AUTELLIX_CACHE_DIR: join(dataDir, "cache"),
     AUTELLIX_MODEL_HUB_URL: "http://127.0.0.1:1",
+    PIP_INDEX_URL: "http://127.0.0.1:1",
   };
   return { env, dataDir, console, signal: new AbortController().signal, lines };
 }

