@@ -105,7 +105,7 @@ export function clockFindings({ servers, facts, pools }: Evidence): Finding[] {
   const add = (host: string, who: string, byMs: number) => {
     if (Math.abs(byMs) <= CLOCKS_APART_MS_MAX) return;
     const known = apart.get(host) ?? { who: [], byMs };
-    known.who.push(who);
+    if (who !== "") known.who.push(who);
     apart.set(host, known);
   };
   for (const server of servers.slice(1)) add(`nats-server ${server.name}`, "", offset(server.atMs, server) - base);
@@ -229,7 +229,8 @@ function memoryFindings(agents: readonly HeardFacts[]): Finding[] {
     }
     const key = `${host} ${dir}`;
     const place = places.get(key) ?? { dir, host, bytes: 0, size: fileSystemBytes, engines: [] };
-    place.bytes += wantedBytes;
+    // Without a limit of its own a tier takes half of what is free at most.
+    place.bytes += isDefault ? Math.min(wantedBytes, fileSystemBytes / 2) : wantedBytes;
     place.engines.push(engine);
     places.set(key, place);
   }
