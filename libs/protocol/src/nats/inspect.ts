@@ -133,7 +133,8 @@ async function serversOf(nc: NatsConnection, waitMs: number): Promise<ServerSeen
   });
   await nc.flush();
   askedAtMs = Date.now();
-  nc.publish(STATZ, "{}", { reply: inbox });
+  // A server without clients of the account answers only when it is asked to.
+  nc.publish(STATZ, JSON.stringify({ include_unused: true }), { reply: inbox });
   await new Promise((resolve) => setTimeout(resolve, waitMs));
   subscription.unsubscribe();
   return [...seen.values()].sort((a, b) => (a.name < b.name ? -1 : 1));

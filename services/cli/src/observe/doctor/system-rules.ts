@@ -93,7 +93,7 @@ export function frontendFindings({ facts, frontendsSilent, pools }: Evidence): F
   );
   return silent.length > 0
     ? silent
-    : [ok("frontend.answers", `${frontends.length} frontend${frontends.length === 1 ? "" : "s"} answer`)];
+    : [ok("frontend.answers", frontends.length === 1 ? "1 frontend answers" : `${frontends.length} frontends answer`)];
 }
 
 /** Each process, server and leader against the server that doctor is connected to. */
