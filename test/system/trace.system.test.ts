@@ -5,6 +5,7 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { connect, headers as natsHeaders } from "@nats-io/transport-node";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { cli } from "../../services/cli/test/observe-rig.ts";
 import {
   type JaegerSpan,
   type JaegerTrace,
@@ -140,6 +141,19 @@ describe.skipIf("missing" in tool)("the trace of a program", () => {
     expect(new Set(tools.map(({ operationName }) => operationName))).toEqual(new Set([`execute_tool ${TOOL}`]));
     const links = calls().flatMap(({ references }) => references.filter(({ refType }) => refType === "FOLLOWS_FROM"));
     expect(links).toMatchObject([{ traceID: CLIENT_TRACE, spanID: CLIENT_SPAN }]);
+  });
+
+  it("is drawn by `autellix trace`: each call once, with its parts, and the tool between calls", async () => {
+    const { code, out } = await cli("trace", PROGRAM, "--jaeger", jaeger.url);
+    expect([code, out.split("\n")[0]]).toEqual([
+      0,
+      expect.stringMatching(new RegExp(`^program ${PROGRAM}: .*, ${CALLS} calls, ${tree.spans.length} spans$`)),
+    ]);
+    expect(out.match(/^\S+ +[ ·░▒█%]+ \S+ \d+\+40 tokens/gm)).toHaveLength(CALLS);
+    expect(out).toMatch(new RegExp(`^tool ${TOOL} +-+ `, "m"));
+    for (const part of ["waits", "prefill", "decode"]) expect(out.trimEnd().split("\n").at(-1)).toContain(part);
+    const unknown = await cli("trace", "nobody", "--jaeger", jaeger.url);
+    expect(unknown).toMatchObject({ code: 1, err: expect.stringContaining('has no trace of program "nobody"') });
   });
 
   it("holds no word of prompts or answers, in any byte that was sent", () => {

@@ -27,6 +27,8 @@ const chat = (call: string) => ({
   "gen_ai.usage.output_tokens": 9,
 });
 
+const tool = { "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "search" };
+
 describe("a waterfall", () => {
   it("of Jaeger's spans has a row for each call, coloured by what its time went to, and each gap", () => {
     const spans = [
@@ -37,11 +39,13 @@ describe("a waterfall", () => {
       span("p1", "prefill", 500, 700, "s1"),
       span("d1", "decode", 700, 1_000, "s1"),
       span("d1", "decode", 700, 1_000, "s1"),
-      span("t", "tool search", 1_000, 1_500, "root"),
+      span("r1", "POST /v1/chat/completions", 0, 1_010, "c1"),
+      span("t", "execute_tool search", 1_000, 1_500, "root", tool),
+      span("t2", "execute_tool search", 1_000, 1_500, "root", tool),
       span("c2", "chat m", 1_500, 2_000, "root", { ...chat("two"), "autellix.attempt": 2 }),
     ];
     const waterfall = drawSpans("tea", spans);
-    expect(waterfall.title).toBe("program tea: 2.0 s, 2 calls, 8 spans");
+    expect(waterfall.title).toBe("program tea: 2.0 s, 2 calls, 10 spans");
     expect(waterfall.rows.map(({ label, note }) => [label, note])).toEqual([
       ["one", "e1 7+9 tokens"],
       ["tool search", "500 ms"],

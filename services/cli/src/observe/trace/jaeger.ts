@@ -56,7 +56,7 @@ async function spansOf(url: string, tenant: string, program: string): Promise<Sp
   return spans;
 }
 
-/** One row for each call, its time coloured by what it went to, and one for each gap between calls. */
+/** One row for each call, its time coloured by what it went to, and one for each tool between calls. */
 export function drawSpans(program: string, all: readonly Span[]): Waterfall {
   // A span that was sent twice is the same span.
   const spans = [...new Map(all.map((span) => [span.spanID, span])).values()].sort((a, b) => a.startTime - b.startTime);
@@ -65,31 +65,48 @@ export function drawSpans(program: string, all: readonly Span[]): Waterfall {
     const parent = span.references.find(({ refType }) => refType === "CHILD_OF")?.spanID ?? "";
     children.set(parent, [...(children.get(parent) ?? []), span]);
   }
-  const isCall = (span: Span) =>
-    tag(span, "autellix.call") !== undefined && tag(span, "gen_ai.operation.name") !== undefined;
-  const top = spans.filter((span) => isCall(span) || /^(interrupt|tool|gap)/.test(span.operationName));
-  const rows = top.slice(0, ROWS_MAX).map((span): WaterfallRow => {
-    const label = String(tag(span, "autellix.call") ?? span.operationName);
-    if (!isCall(span))
-      return { label, depth: 0, stretches: [stretchOf("tool", span)], note: duration(span.duration / MICROS_PER_MS) };
-    const below = descendants(span, children);
-    return {
-      label,
-      depth: 0,
-      stretches:
-        below.length > 0 ? below.map((one) => stretchOf(partOf(one.operationName), one)) : [stretchOf("running", span)],
-      note: noteOf(span, below),
-    };
-  });
+  const calls = spans.filter((span) => tag(span, "gen_ai.operation.name") === "chat");
+  const rows = [...calls.map((call) => callRow(call, children)), ...toolRows(spans)].sort(
+    (a, b) => beginOf(a) - beginOf(b),
+  );
   const fromMs = Math.min(...spans.map(({ startTime }) => startTime)) / MICROS_PER_MS;
   const toMs = Math.max(...spans.map((span) => span.startTime + span.duration)) / MICROS_PER_MS;
-  const calls = top.filter(isCall).length;
-  const remarks = top.length > ROWS_MAX ? [`${top.length - ROWS_MAX} later rows are not shown.`] : [];
   return {
-    title: `program ${program}: ${duration(toMs - fromMs)}, ${calls} call${calls === 1 ? "" : "s"}, ${spans.length} spans`,
-    rows,
-    remarks,
+    title: `program ${program}: ${duration(toMs - fromMs)}, ${calls.length} call${calls.length === 1 ? "" : "s"}, ${spans.length} spans`,
+    rows: rows.slice(0, ROWS_MAX),
+    remarks: rows.length > ROWS_MAX ? [`${rows.length - ROWS_MAX} later rows are not shown.`] : [],
   };
+}
+
+function callRow(call: Span, children: ReadonlyMap<string, readonly Span[]>): WaterfallRow {
+  // The client's request spans all of the call, and says nothing of its parts.
+  const below = descendants(call, children).filter(({ operationName }) => !operationName.startsWith("POST "));
+  const stretches =
+    below.length > 0 ? below.map((span) => stretchOf(partOf(span.operationName), span)) : [stretchOf("running", call)];
+  return {
+    label: String(tag(call, "autellix.call") ?? call.operationName),
+    depth: 0,
+    stretches,
+    note: noteOf(call, below),
+  };
+}
+
+/** Calls that came after the same gap all name its tool. */
+function toolRows(spans: readonly Span[]): WaterfallRow[] {
+  const tools = spans.filter((span) => tag(span, "gen_ai.operation.name") === "execute_tool");
+  const gaps = new Map(
+    tools.map((span) => [`${span.operationName} ${Math.round(span.startTime / MICROS_PER_MS)}`, span]),
+  );
+  return [...gaps.values()].map((span) => ({
+    label: `tool ${String(tag(span, "gen_ai.tool.name") ?? span.operationName)}`,
+    depth: 0,
+    stretches: [stretchOf("tool", span)],
+    note: duration(span.duration / MICROS_PER_MS),
+  }));
+}
+
+function beginOf({ stretches }: WaterfallRow): number {
+  return Math.min(...stretches.map(({ fromMs }) => fromMs));
 }
 
 function descendants(span: Span, children: ReadonlyMap<string, readonly Span[]>): Span[] {
@@ -109,7 +126,7 @@ function descendants(span: Span, children: ReadonlyMap<string, readonly Span[]>)
 
 const PARTS: readonly [RegExp, Part][] = [
   [/^queue/, "queue"],
-  [/prefill/, "prefill"],
+  [/prefill|recompute/, "prefill"],
   [/decode/, "decode"],
   [/swap/, "swap"],
   [/park|preempt|fail-over|evict/, "parked"],
