@@ -197,6 +197,27 @@ describe("a watcher's picture", () => {
   });
 });
 
+describe("a promotion", () => {
+  it("is a change: a call that waited for long is seen in Q1 again", () => {
+    const bench = MachineBench.leading({ beta: 1, ladder: doublingLadder(15, 4) });
+    const agent = new Agent(bench, "e1");
+    agent.join();
+    for (const id of ["a", "b"]) {
+      bench.call(id, { [headers.program]: "prog" });
+      agent.work(true);
+    }
+    agent.exit();
+    bench.call("c", { [headers.program]: "prog" });
+    ask(bench, { op: "watch" });
+    const picture = snapshot(bench);
+    expect(picture.calls.get("default/c")?.level).toBe(1);
+    bench.pass(2_000);
+    for (const changes of due(bench)) expect(picture.apply(changes)).toBe(true);
+    expect(picture.calls.get("default/c")?.level).toBe(0);
+    expect(picture.pool).toMatchObject({ waitingByLevel: [1, 0, 0, 0], totals: { promotions: 1 } });
+  });
+});
+
 describe("a watch", () => {
   it("that nobody renews ends, and nothing is sent or kept any more", () => {
     const bench = MachineBench.leading();
