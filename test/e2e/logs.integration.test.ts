@@ -23,7 +23,13 @@ interface Answer {
 }
 
 test("log lines have one schema and none of a call's text", async () => {
-  const stack = await startTestStack({ engines: 2, frontends: 2, metrics: true, args: ["--log-level", "trace"] });
+  const stack = await startTestStack({
+    engines: 2,
+    frontends: 2,
+    dashboard: true,
+    metrics: true,
+    args: ["--log-level", "trace"],
+  });
   const answers: string[] = [];
   let lines: { file: string; line: string }[];
   try {
@@ -37,7 +43,7 @@ test("log lines have one schema and none of a call's text", async () => {
     await stack.stop();
   }
 
-  expect(new Set(lines.map(({ file }) => file)).size).toBe(5);
+  expect(new Set(lines.map(({ file }) => file)).size).toBe(6);
   expect(lines.length).toBeGreaterThan(50);
   const faults = lines.flatMap(({ file, line }) => {
     const parsed = logLineSchema.safeParse(JSON.parse(line));

@@ -53,6 +53,7 @@ describe.skipIf("missing" in tools)("metrics", () => {
       frontends: 2,
       schedulers: 2,
       metrics: true,
+      dashboard: true,
       args: ["--engine", "simulated", "--model", MODEL, "--preset", "a100-8b"],
       // Little room and short quanta: calls are demoted, preempted and swapped.
       env: {
@@ -75,8 +76,8 @@ describe.skipIf("missing" in tools)("metrics", () => {
 
   test("of every process are scraped without an error, and promtool finds no fault in a page", async () => {
     await mixedLoad();
-    const processes = stack.processes().filter(({ name }) => name !== "nats-server" && /-\d+$/.test(name));
-    expect(processes).toHaveLength(6);
+    const processes = stack.processes().filter(({ name }) => /-\d+$|^dashboard$/.test(name));
+    expect(processes).toHaveLength(7);
     const targets = await until(async () => {
       const { activeTargets } = await prometheus.api<{ activeTargets: Target[] }>("targets");
       return activeTargets.length === processes.length && activeTargets.every(({ health }) => health === "up")
@@ -96,7 +97,7 @@ describe.skipIf("missing" in tools)("metrics", () => {
     expect(await promtool(need(tools).promtool, ["check", "config", config], process.env)).toMatch(
       /SUCCESS: 2 rule files/,
     );
-    const tests = join(INFRA, "alerts.test.yml");
+    const tests = join(INFRA, "test", "alerts.yml");
     expect(await promtool(need(tools).promtool, ["test", "rules", tests], process.env)).toMatch(/SUCCESS/);
   });
 

@@ -52,7 +52,7 @@ export function ruleQueries({ groups }: LoadedRules): Query[] {
  */
 export function comparedParts(expr: string): string[] {
   return expr
-    .split(/\sand\s/)
+    .split(/\s(?:and|or|unless(?:\s+on\s*\([^)]*\))?)\s/)
     .map((part) => part.replace(/\s(==|!=|>|<|>=|<=)\s[0-9.]+\s*$/, "").trim())
     .filter((part) => part !== "");
 }
