@@ -111,7 +111,8 @@ export class Leadership {
     }
     if (this.state === "taking" || !lease) return [];
     if (lease.seq !== this.leaseSeq) {
-      if (this.leaseSeq !== undefined) this.movedAt = at;
+      // The first answer, too: what happened before it, while streams were made, this process has not seen.
+      this.movedAt = at;
       this.leaseSeq = lease.seq;
     }
     const free = lease.leader === undefined;

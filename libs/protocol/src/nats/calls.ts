@@ -17,6 +17,7 @@ import { headers } from "../records.ts";
 import { CALLS_STREAM, type CallAddress, subjects } from "../subjects.ts";
 import { deleteBody, putBody } from "./bodies.ts";
 import { type Bus, onConnectionLost, REQUEST_TIMEOUT_MS } from "./bus.ts";
+import { publishExpecting } from "./expecting.ts";
 import { isExpectationRefused, isStoreFull } from "./outcomes.ts";
 
 export interface PublishedCall {
@@ -70,7 +71,7 @@ export async function publishCall(bus: Bus, call: PublishedCall): Promise<Publis
   }
   const { pool, tenant, callId } = call.address;
   try {
-    const ack = await bus.js.publish(subjects.call(pool, tenant, callId), payload, {
+    const ack = await publishExpecting(bus, subjects.call(pool, tenant, callId), payload, {
       headers: fields,
       expect: { lastSubjectSequence: 0 },
     });

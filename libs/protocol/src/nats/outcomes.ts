@@ -9,6 +9,7 @@ import { PAYLOAD_HEADROOM_BYTES } from "../limits.ts";
 import { headFields, parseHead, type RecordHead } from "../records.ts";
 import { type CallAddress, OUTCOMES_STREAM, parseCallSubject, subjects } from "../subjects.ts";
 import type { Bus } from "./bus.ts";
+import { publishExpecting } from "./expecting.ts";
 import { lastPerSubject } from "./snapshot.ts";
 
 export interface StoredRecord {
@@ -38,14 +39,10 @@ export type WriteResult =
 
 /** JetStream error codes that this file tells apart. */
 const WRONG_LAST_SEQUENCE = 10071;
-const WRONG_LAST_SEQUENCE_UNKNOWN = 10164;
 const STORE_FAILED = 10077;
 
 export function isExpectationRefused(error: unknown): boolean {
-  return (
-    error instanceof JetStreamApiError &&
-    (error.code === WRONG_LAST_SEQUENCE || error.code === WRONG_LAST_SEQUENCE_UNKNOWN)
-  );
+  return error instanceof JetStreamApiError && error.code === WRONG_LAST_SEQUENCE;
 }
 
 export function isStoreFull(error: unknown): error is JetStreamApiError {
@@ -94,7 +91,8 @@ export async function writeOutcomeRecord(
   const fields = natsHeaders();
   for (const [name, value] of Object.entries(headFields(head))) fields.set(name, value);
   try {
-    const ack = await bus.js.publish(subjects.outcome(address.pool, address.tenant, address.callId), body, {
+    const subject = subjects.outcome(address.pool, address.tenant, address.callId);
+    const ack = await publishExpecting(bus, subject, body, {
       headers: fields,
       expect: { lastSubjectSequence: fence },
     });

@@ -7,6 +7,7 @@ import { type KV, Kvm } from "@nats-io/kv";
 import { type MsgHdrs, headers as natsHeaders } from "@nats-io/transport-node";
 import { keySubject, POOLS_BUCKET, POOLS_STREAM } from "../subjects.ts";
 import type { Bus } from "./bus.ts";
+import { publishExpecting } from "./expecting.ts";
 import { isExpectationRefused } from "./outcomes.ts";
 import { lastPerSubject } from "./snapshot.ts";
 
@@ -67,7 +68,7 @@ async function put(
     ...(expect.key ? { lastSubjectSequenceSubject: keySubject(expect.key) } : {}),
   };
   try {
-    const ack = await bus.js.publish(keySubject(key), bytes, {
+    const ack = await publishExpecting(bus, keySubject(key), bytes, {
       headers: fields,
       ...(ttl ? { ttl } : {}),
       ...(expectation ? { expect: expectation } : {}),
