@@ -285,5 +285,8 @@ describe("nats-server", () => {
       ...eager.monitors,
     );
     expect(less.wrong.join(" ")).toContain("3 replicas, but only 2 nats-servers answer");
+    await eager.servers[1]?.stop();
+    const alone = await diagnosed(eager.url, names("nats.jetstream"));
+    expect(alone.wrong[0]).toMatch(/does not answer .*more than half of its servers/);
   });
 });

@@ -12,7 +12,6 @@ import {
   listPools,
   openBus,
   POOLS_STREAM,
-  type ServerSeen,
   type ViewEngine,
 } from "@autellix/protocol";
 import { z } from "zod";
@@ -54,16 +53,15 @@ export async function gather(options: DoctorOptions): Promise<{ evidence: Eviden
   try {
     const servers = await inspection.servers(SERVERS_MS);
     const { server } = inspection;
-    let apiLevel: number | undefined;
-    try {
-      apiLevel = await inspection.apiLevel();
-    } catch (error) {
-      const text = `JetStream of nats-server at ${url} does not answer (${reason(error)}): see its log; a cluster needs more than half of its servers`;
-      return { findings: [wrong("nats.jetstream", text)] };
-    }
+    const apiLevel = await inspection.apiLevel();
     const unfit = serverFindings({ url, server, servers, apiLevel });
     if (unfit.some(({ level }) => level === "wrong")) return { findings: unfit };
-    return { evidence: await gatherAll(options, inspection, servers, apiLevel) };
+    const streams = await inspection.streams();
+    return { evidence: await gatherAll(options, inspection, { servers, apiLevel, streams }) };
+  } catch (error) {
+    if (!(error instanceof Error) || error instanceof TypeError) throw error;
+    const text = `JetStream of nats-server at ${url} does not answer (${error.message}): see its log; a cluster needs more than half of its servers`;
+    return { findings: [wrong("nats.jetstream", text)] };
   } finally {
     await inspection.close();
   }
@@ -72,12 +70,11 @@ export async function gather(options: DoctorOptions): Promise<{ evidence: Eviden
 async function gatherAll(
   options: DoctorOptions,
   inspection: Inspection,
-  servers: ServerSeen[],
-  apiLevel: number | undefined,
+  seen: Pick<Evidence, "servers" | "apiLevel" | "streams">,
 ): Promise<Evidence> {
+  const { streams } = seen;
   const bus = await openBus({ url: options.url, name: "autellix doctor", connectTimeoutMs: CONNECT_MS_MAX });
   try {
-    const streams = await inspection.streams();
     const invalid: string[] = [];
     const names = streams.get(POOLS_STREAM) ? await listPools(bus) : [];
     const wanted = options.pools.length > 0 ? [...options.pools] : names;
@@ -88,18 +85,7 @@ async function gatherAll(
     ]);
     const frontendsSilent = await silentFrontends(facts);
     const { server } = inspection;
-    return {
-      url: shownUrl(options.url),
-      server,
-      servers,
-      apiLevel,
-      streams,
-      sync,
-      facts,
-      pools,
-      frontendsSilent,
-      invalid,
-    };
+    return { url: shownUrl(options.url), server, ...seen, sync, facts, pools, frontendsSilent, invalid };
   } finally {
     await bus.nc.close();
   }
@@ -172,8 +158,4 @@ async function silentFrontends(facts: readonly HeardFacts[]): Promise<string[]> 
     }),
   );
   return silent.filter((address) => address !== undefined);
-}
-
-function reason(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
