@@ -9,6 +9,9 @@ const ENGINES_TIMEOUT_MS = 300_000;
 /** A tool that is fetched or built for the first time takes minutes. */
 const SYSTEM_TIMEOUT_MS = 300_000;
 
+/** Thirteen containers start, elect and answer on two cores. */
+const CONTAINERS_TIMEOUT_MS = 240_000;
+
 /** A million calls on one busy core. */
 const THEORY_TIMEOUT_MS = 300_000;
 
@@ -30,6 +33,7 @@ export default defineConfig({
             "**/*.cluster.test.ts",
             "**/*.engines.test.ts",
             "**/*.system.test.ts",
+            "**/*.containers.test.ts",
             "**/node_modules/**",
           ],
         },
@@ -74,6 +78,18 @@ export default defineConfig({
           exclude: ["**/node_modules/**"],
           testTimeout: SYSTEM_TIMEOUT_MS,
           hookTimeout: SYSTEM_TIMEOUT_MS,
+          fileParallelism: false,
+        },
+      },
+      {
+        test: {
+          // docker-compose.yml and a NATS cluster, in a real Docker engine: `npm run test:containers`.
+          name: "containers",
+          include: ["test/containers/**/*.containers.test.ts"],
+          exclude: ["**/node_modules/**"],
+          globalSetup: ["test/containers/setup.ts"],
+          testTimeout: CONTAINERS_TIMEOUT_MS,
+          hookTimeout: CONTAINERS_TIMEOUT_MS,
           fileParallelism: false,
         },
       },
