@@ -11,7 +11,7 @@ import { ProgramLatency } from "./program-latency.ts";
 import type { InputSink } from "./recorder.ts";
 
 /** The metrics of one scrape share what they read. */
-const FIGURES_MS_MAX = 20;
+const FIGURES_MS_MAX = 50;
 
 /** What it asks of the adapter at a scrape. */
 export interface Leading {

@@ -81,7 +81,7 @@ describe("a scheduler's metrics", () => {
       queuedCallsMax: 100,
     }));
     const page = async () => {
-      await new Promise((resolve) => setTimeout(resolve, 25)); // what one scrape reads is kept for 20 ms
+      await new Promise((resolve) => setTimeout(resolve, 60)); // what one scrape reads is kept for 50 ms
       const lines = (await registry.text()).split("\n").filter((line) => !line.startsWith("#") && line !== "");
       return (name: string) =>
         lines.filter((line) => line.startsWith(name)).map((line) => line.replace(/,?pool="p"/, ""));

@@ -7,6 +7,7 @@
  * rises. Labels have few values: pool, engine, level, status, code, cause, kind; never what a client can choose, such as a
  * program, a call, a tenant or a model.
  */
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { type Metric as PromMetric, Registry } from "prom-client";
 import type { Buckets } from "./buckets.ts";
 
@@ -30,6 +31,9 @@ const NAME = /^(autellix|process|nodejs)_[a-z0-9_]+$/;
 /** Samples of one metric in one scrape; what is beyond is left out, and counted in `autellix_metrics_cut_total`. */
 export const SAMPLES_MAX = 2_000;
 
+/** A scrape works so long before it lets others go first. */
+const TURN_MS_MAX = 0.3;
+
 interface Line {
   metricName?: string;
   labels: Labels;
@@ -38,6 +42,7 @@ interface Line {
 
 export class Metrics {
   readonly #registry = new Registry();
+  readonly #names: string[] = [];
   #cut = 0;
 
   constructor() {
@@ -72,9 +77,17 @@ export class Metrics {
     this.#add(name, help, "histogram", async () => [...read()].flatMap((sample) => histogramLines(name, sample)));
   }
 
-  /** What Prometheus reads. */
+  /** What Prometheus reads. Others have their turn in between: a scrape must not make a plan late. */
   async text(): Promise<string> {
-    return await this.#registry.metrics();
+    const parts: string[] = [];
+    let begunMs = performance.now();
+    for (const name of this.#names) {
+      parts.push(await this.#registry.getSingleMetricAsString(name));
+      if (performance.now() - begunMs < TURN_MS_MAX) continue;
+      await nextTurn();
+      begunMs = performance.now();
+    }
+    return `${parts.join("\n\n")}\n`;
   }
 
   #add(name: string, help: string, type: string, lines: () => Promise<Line[]>): void {
@@ -86,6 +99,7 @@ export class Metrics {
     };
     // All that the registry uses of a metric; its own classes keep numbers, and ours are kept elsewhere.
     this.#registry.registerMetric({ name, help, get } as unknown as PromMetric);
+    this.#names.push(name);
   }
 }
 

@@ -1,5 +1,6 @@
 /** What the process itself uses, under the names that other Node programs use, too. */
 import { monitorEventLoopDelay, PerformanceObserver } from "node:perf_hooks";
+import { getHeapStatistics as heap } from "node:v8";
 import { Buckets, CALL_BOUNDS_S } from "./buckets.ts";
 import type { Metrics } from "./metrics.ts";
 
@@ -21,13 +22,9 @@ export function addProcessMetrics(metrics: Metrics): void {
   });
   metrics.gauge("process_start_time_seconds", "Unix time at which it started.", () => startedS);
   metrics.gauge("process_resident_memory_bytes", "Memory that it holds.", () => process.memoryUsage.rss());
-  metrics.gauge("nodejs_heap_size_used_bytes", "Memory of JavaScript objects.", () => process.memoryUsage().heapUsed);
-  metrics.gauge("nodejs_heap_size_total_bytes", "Heap of V8.", () => process.memoryUsage().heapTotal);
-  metrics.gauge(
-    "nodejs_external_memory_bytes",
-    "Memory of buffers outside of the heap.",
-    () => process.memoryUsage().external,
-  );
+  metrics.gauge("nodejs_heap_size_used_bytes", "Memory of JavaScript objects.", () => heap().used_heap_size);
+  metrics.gauge("nodejs_heap_size_total_bytes", "Heap of V8.", () => heap().total_heap_size);
+  metrics.gauge("nodejs_external_memory_bytes", "Memory of buffers outside of the heap.", () => heap().external_memory);
   addLoopDelay(metrics);
   addGc(metrics);
 }
