@@ -28,6 +28,7 @@ const KILL_AFTER_MS = 150;
 /** A trace is whole when nothing came for so long: twice the longest delay of a batch. */
 const QUIET_MS = 2_500;
 const WHOLE_MS_MAX = 30_000;
+const REPORTED_MS = 100;
 const SPANS_PER_CALL_MAX = 8;
 const SHARE_OFF_MAX = 0.05;
 
@@ -166,6 +167,21 @@ describe.skipIf("missing" in tool)("the trace of a program", () => {
       expect(sent).not.toContain(words.slice(from, from + 3).join(" "));
   });
 
+  it("stays whole when an agent is killed right after a call that ended on it", async () => {
+    const program = "short";
+    const body = JSON.stringify({ model: POOL, messages: [{ role: "user", content: MARKER }], max_tokens: 3 });
+    const headers = { "content-type": "application/json", "Autellix-Program-Id": program };
+    const answer = await fetch(`${stack.urls[0]}/v1/chat/completions`, { method: "POST", headers, body });
+    const { autellix } = (await answer.json()) as { autellix: { engine: string } };
+    const agent = stack.processes().find(({ name }) => name === `worker-agent-${autellix.engine}`);
+    // Before its batch of spans is due. The leader has the report, or will find the record.
+    await pause(REPORTED_MS);
+    process.kill(agent?.pid ?? Number.NaN, "SIGKILL");
+    const whole = treeOf(await wholeTrace(jaeger, { "autellix.program": program }, [/^chat/, /^POST/]));
+    expect(whole.orphans).toEqual([]);
+    expect(whole.roots.map(({ operationName }) => operationName)).toEqual(["program"]);
+  });
+
   it("is the same for calls that are published without a library", async () => {
     const nc = await connect({ servers: stack.natsUrl });
     try {
@@ -200,15 +216,20 @@ function gapsOf(spans: readonly JaegerSpan[]): number {
   return gaps;
 }
 
-/** The one trace that has a span with these tags, when nothing more comes. */
-async function wholeTrace(jaeger: RunningJaeger, tags: Record<string, string>): Promise<JaegerTrace> {
+/** The one trace that has a span with these tags, when it has spans of these names and nothing more comes. */
+async function wholeTrace(
+  jaeger: RunningJaeger,
+  tags: Record<string, string>,
+  names: readonly RegExp[] = [/^chat/],
+): Promise<JaegerTrace> {
   const until = performance.now() + WHOLE_MS_MAX;
   let spans = 0;
   let since = performance.now();
   for (;;) {
     const traces = await jaeger.find("autellix", tags);
     const [found] = traces;
-    if (found && found.spans.length === spans && performance.now() - since > QUIET_MS) {
+    const isNamed = (name: RegExp) => found?.spans.some(({ operationName }) => name.test(operationName)) ?? false;
+    if (found && names.every(isNamed) && found.spans.length === spans && performance.now() - since > QUIET_MS) {
       expect(traces).toHaveLength(1);
       return found;
     }

@@ -5,7 +5,15 @@
  */
 import type { ErrorCode } from "./errors.ts";
 import type { Dispatch, TerminalStatus } from "./messages.ts";
-import { callSpanIdOf, parseTraceparent, rootIdOf, type SpanData, spanIdBelow, traceIdOf } from "./spans.ts";
+import {
+  callSpanIdOf,
+  parseTraceparent,
+  rootIdOf,
+  type SpanAttributes,
+  type SpanData,
+  spanIdBelow,
+  traceIdOf,
+} from "./spans.ts";
 import type { CallAddress } from "./subjects.ts";
 import type { Traced } from "./traced.ts";
 
@@ -67,7 +75,7 @@ export function callSpan(
     name: more.name ?? "chat",
     startMs: arrivedAtMs,
     endMs: end.endedAtMs,
-    attributes: {
+    attributes: defined({
       "gen_ai.operation.name": "chat",
       "gen_ai.provider.name": "autellix",
       "gen_ai.conversation.id": program,
@@ -86,7 +94,7 @@ export function callSpan(
       "autellix.wait.reason": behind?.reason,
       "autellix.interrupt_ms": idleFromMs === undefined ? undefined : rounded(Math.max(0, arrivedAtMs - idleFromMs)),
       ...more.attributes,
-    },
+    }),
     ...(more.events ? { events: more.events } : {}),
     ...(link ? { links: [link] } : {}),
     ...(end.status === "completed" ? {} : { error: end.code ?? end.status }),
@@ -157,6 +165,11 @@ export function tracedCallOf(
   { program, thread, trace, traced }: Dispatch,
 ): TracedCall | undefined {
   return traced && { address, program, thread, trace, traced };
+}
+
+/** Without what is not known: it travels in a report as it is. */
+function defined(attributes: SpanAttributes): SpanAttributes {
+  return Object.fromEntries(Object.entries(attributes).filter(([, value]) => value !== undefined));
 }
 
 /** Three digits: microseconds are enough. */

@@ -206,6 +206,7 @@ export class SchedulerMachine {
       this.view.touchEngine(report.engine);
     }
     if (report.info && known?.incarnation !== report.incarnation) this.joined(report, report.info, at);
+    this.spans?.reported(report, at);
     this.status.heard(report);
     this.feed({ kind: "reported", at, report: toCoreReport(report, this.epoch) });
     this.view.heard(report);
@@ -216,6 +217,7 @@ export class SchedulerMachine {
 
   private joined(report: Report, info: EngineInfo, at: number): void {
     const { engine, incarnation } = report;
+    this.spans?.engineLost(engine, true);
     this.infos.set(engine, info);
     this.feed({ kind: "engineJoined", at, engine: engineId(engine), incarnation, capacity: toCoreCapacity(info) });
     this.effects.push({ kind: "storeEngine", engine }, { kind: "storeModels", models: info.models });
@@ -236,7 +238,7 @@ export class SchedulerMachine {
     this.status.forget(engine);
     this.view.forget(engine);
     this.infos.delete(engine);
-    this.spans?.engineLost(engine);
+    this.spans?.engineLost(engine, cause === "silence");
     this.feed({ kind: "engineLost", at, engine: engineId(engine), cause });
     this.log("warn", { engine, cause }, "engine lost");
   }

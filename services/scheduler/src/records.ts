@@ -10,6 +10,7 @@ import {
   errorTable,
   type OutcomeBody,
   outcomeBodySchema,
+  type TerminalStatus,
 } from "@autellix/protocol";
 import type { KnownCall } from "./arrival.ts";
 import type { Effect, Event, RecordWrite } from "./events.ts";
@@ -90,9 +91,11 @@ export class RecordDesk {
         if (write.kind === "marker") {
           return [{ kind: "markerWritten", at, call: callId(write.call), attempt: write.attempt, fence: next.seq }];
         }
-        this.trace(write, at);
+        this.trace(write, write.head.status, at);
         return this.ended(write, write.head.status, write.body, at);
       case "ended":
+        // By an agent that died before it could tell.
+        if (write.kind === "marker" && write.cause !== "take_over") this.trace(write, next.status, at);
         return this.ended(write, next.status, readBody(next.body), at);
       case "write":
         this.emit({ kind: "write", write: next.write });
@@ -112,9 +115,10 @@ export class RecordDesk {
     }
   }
 
-  private trace({ call, head }: Extract<RecordWrite, { kind: "outcome" }>, at: number): void {
-    const known = this.calls.get(call);
-    const { status, code, attempt } = head;
+  private trace(write: RecordWrite, status: TerminalStatus, at: number): void {
+    const known = this.calls.get(write.call);
+    const code = write.kind === "outcome" && write.head.status === status ? write.head.code : undefined;
+    const attempt = write.kind === "outcome" ? write.head.attempt : Math.max(1, write.attempt - 1);
     if (known) this.spans?.ended(known, { status, code, attempt }, at);
   }
 

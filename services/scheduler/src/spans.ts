@@ -24,6 +24,7 @@ import {
   isSampled,
   queuedUntilMs,
   queueSpans,
+  type Report,
   rootIdOf,
   rootSpan,
   rounded,
@@ -38,6 +39,7 @@ import {
 } from "@autellix/protocol";
 import type { KnownCall } from "./arrival.ts";
 import type { Effect, TakeOver } from "./events.ts";
+import { UnsentSpans } from "./unsent-spans.ts";
 import type { TracedOf } from "./wire.ts";
 
 /** Programs whose totals are awaited; the one that was seen first is given up above it. */
@@ -98,6 +100,7 @@ export class SpanDesk {
   /** Where the search for forgotten programs goes on. */
   private looking: Iterator<[string, OpenProgram]> | undefined;
   private readonly engines = new Map<string, LastPlan>();
+  private readonly unsent = new UnsentSpans();
   private former: TakeOver["former"];
   private startedAt = 0;
 
@@ -202,7 +205,14 @@ export class SpanDesk {
     this.engines.set(plan.engine, next);
   }
 
-  engineLost(engine: string): void {
+  reported(report: Report, at: number): void {
+    this.unsent.reported(report, at);
+  }
+
+  /** @param died without a goodbye: what its agent had not sent is lost, but for the spans of ended calls. */
+  engineLost(engine: string, died: boolean): void {
+    const spans = this.unsent.take(engine);
+    if (died && spans.length > 0) this.send(...spans);
     this.engines.delete(engine);
   }
 

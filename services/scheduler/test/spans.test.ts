@@ -158,6 +158,38 @@ describe("a call that ends without an agent", () => {
   });
 });
 
+describe("an agent that dies", () => {
+  const span = {
+    ...{ traceId: traceIdOf("default", "prog"), spanId: callSpanIdOf({ pool: "p", tenant: "default", callId: "a" }) },
+    ...{ parentId: ROOT, name: "chat", startMs: 1_000, endMs: 1_010, attributes: {}, shared: true as const },
+  };
+  const ends = () => {
+    const bench = MachineBench.leading(traced);
+    bench.join("e1");
+    bench.call("a", inProgram("prog"));
+    bench.agent(report("e1", 2, { finished: [ended("a", { span })] }));
+    return bench;
+  };
+
+  it("leaves no call without its span: the leader sends those of calls that had just ended there", () => {
+    const bench = ends();
+    bench.agent(report("e1", 3, { finished: [ended("a", { span })] }));
+    expect(spansOf(bench.pass(7_000)).filter(({ spanId }) => spanId === span.spanId)).toEqual([span]);
+  });
+
+  it("and is back under a new incarnation is one that died", () => {
+    expect(spansOf(ends().join("e1", { incarnation: "i2" }))).toContainEqual(span);
+  });
+
+  it("long after, or says goodbye, has sent them itself", () => {
+    const late = ends();
+    late.at += 4_000;
+    late.agent(report("e1", 3));
+    expect(spansOf(late.join("e1", { incarnation: "i2" }))).toEqual([]);
+    expect(spansOf(ends().agent({ kind: "exit", pool: "p", engine: "e1", incarnation: "i1" }))).toEqual([]);
+  });
+});
+
 it("without a share of programs to trace, plans and effects have nothing of it", () => {
   const bench = MachineBench.leading();
   bench.join("e1", { info });

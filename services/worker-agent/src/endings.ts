@@ -5,6 +5,7 @@
 import {
   type ChatCompletion,
   encodeOutcome,
+  type FinishedCall,
   type Plan,
   RESULT_INLINE_BYTES_MAX,
   type ReadResult,
@@ -194,8 +195,8 @@ export class Endings {
   }
 
   #stored(call: HeldCall, ending: Ending): void {
-    this.#state.traces?.ended(call, ending, ending.completion?.choices[0].finish_reason);
-    this.#finish(call, ending.status, false, ending.waitingMs);
+    const span = this.#state.traces?.ended(call, ending, ending.completion?.choices[0].finish_reason);
+    this.#finish(call, ending.status, false, ending.waitingMs, span);
     this.#deliveries.start(call, ending.outcome, ending.bytes, ending.completion);
     this.#log(call, "info", ending.status, "call ended");
   }
@@ -213,7 +214,13 @@ export class Endings {
     this.#log(call, "warn", "completed", "call had ended before, its record is gone");
   }
 
-  #finish(call: HeldCall, status: TerminalStatus, found: boolean, waitingMs: number): void {
+  #finish(
+    call: HeldCall,
+    status: TerminalStatus,
+    found: boolean,
+    waitingMs: number,
+    span?: FinishedCall["span"],
+  ): void {
     const retained = this.#contexts.of(call);
     const report = this.#reports.finish(call.name, {
       call: call.key,
@@ -227,6 +234,7 @@ export class Endings {
       completionTokens: found ? 0 : call.completionTokens,
       ...(found ? {} : { cachedTokens: call.cachedTokens }),
       ...(retained ? { contextTokens: retained.contextTokens + retained.hostTokens } : {}),
+      ...(span ? { span } : {}),
     });
     if (retained) retained.report = report;
     this.#state.remove(call);

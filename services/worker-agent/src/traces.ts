@@ -2,7 +2,15 @@
  * The traced calls among those that are held: notes what happens to them, and sends their spans when they end or leave.
  * A call's span and all below it leave together, so that no death of a process can part them.
  */
-import { type ChatCall, type FinishReason, type Plan, rootSpan, type SpanData, traceIdOf } from "@autellix/protocol";
+import {
+  type ChatCall,
+  type FinishedCall,
+  type FinishReason,
+  type Plan,
+  rootSpan,
+  type SpanData,
+  traceIdOf,
+} from "@autellix/protocol";
 import type { Ending } from "./endings.ts";
 import type { HeldCall } from "./held-call.ts";
 import { LeaderClock } from "./leader-clock.ts";
@@ -15,6 +23,8 @@ const ROOTS_MAX = 4_096;
 /** Tools that are named per call, and characters of a name that are shown. */
 const TOOLS_MAX = 4;
 const TOOL_NAME_MAX = 64;
+
+type CallSpan = NonNullable<FinishedCall["span"]>;
 
 export class Traces {
   readonly #state: AgentState;
@@ -58,16 +68,17 @@ export class Traces {
     timeline.tools = answeredTools(chat.messages);
   }
 
-  /** Its record is stored. */
-  ended(call: HeldCall, ending: Ending, finish: FinishReason | undefined): void {
+  /** Its record is stored. @returns its own span, which the leader keeps for a while. */
+  ended(call: HeldCall, ending: Ending, finish: FinishReason | undefined): CallSpan | undefined {
     const { timeline, dispatch, address } = call;
-    if (!timeline || !dispatch.traced) return;
+    if (!timeline || !dispatch.traced) return undefined;
     const { nowMs, epoch } = this.#state;
     const { status, outcome, waitingMs } = ending;
     const end = { status, code: outcome.error?.code, finish, storedAtMs: nowMs, epoch, waitingMs };
     const spans = endedSpans(call, timeline, end, this.#place());
     this.#send([...this.#root(address.tenant, dispatch.program, dispatch.traced.programAtMs), ...spans]);
     call.timeline = undefined;
+    return spans[0] as CallSpan;
   }
 
   /** It goes on elsewhere, or had ended elsewhere. */

@@ -1,6 +1,8 @@
 /** Spans of calls, from the machine's events: what is in them, who sends them, and how many there can be. */
 import {
   callSpanIdOf,
+  decode,
+  encode,
   rootIdOf,
   rootSpan,
   SPANS_PER_HOLDING_MAX,
@@ -87,6 +89,16 @@ describe("a traced call", () => {
     expect(find(rig, "prefill")).toMatchObject({ startMs: at.atMs + 10, endMs: at.atMs + 40 });
     expect(find(rig, "decode")).toMatchObject({ startMs: at.atMs + 40, endMs: at.atMs + 80 });
     expect(find(rig, "store")).toMatchObject({ startMs: at.atMs + 80, endMs: at.atMs + 85 });
+  });
+
+  it("gives the leader its span with the report, as it was sent", () => {
+    const rig = new Rig({ traces: true });
+    rig.plan({ run: [traced(rig)] });
+    rig.ready("t/a");
+    rig.finish("t/a");
+    rig.stored("t/a");
+    const [finished] = rig.report().finished;
+    expect(decode(encode(finished?.span))).toEqual(find(rig, "chat"));
   });
 
   it("that is preempted shows its parked times by queue, and what its context did with its bytes", () => {

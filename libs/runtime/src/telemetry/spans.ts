@@ -14,8 +14,8 @@ import type { Logger } from "../logger.ts";
 
 /** Spans that wait to be sent, about 1 KB each. */
 export const SPANS_WAITING_MAX = 8_192;
-/** Small: a batch is made on the thread that serves calls, about 5 µs for a span. */
-export const SPANS_PER_BATCH_MAX = 64;
+/** A batch is made on the thread that serves calls, 5 µs a span: a larger one delays calls, a smaller one costs more requests. */
+export const SPANS_PER_BATCH_MAX = 128;
 /** The first of a batch waits so long for more. */
 export const SPANS_DELAY_MS = 1_000;
 /** A collector that answers later is taken for one that is away. */
