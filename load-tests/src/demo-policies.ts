@@ -3,6 +3,8 @@
  * under `fcfs` (first come, first served), then under `plas` (who has had least is served first): one after the other,
  * because two stacks at once would share this machine's cores and measure each other.
  */
+import { mkdir, readdir, rm } from "node:fs/promises";
+import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { compare, type Side } from "./compare.ts";
 import { closeLine, progressText, say, showStatus } from "./console.ts";
@@ -31,11 +33,15 @@ const seed = number("seed", values.seed, 1, 0, 2 ** 31);
 const scale = number("scale", values.scale, 1, 0.05, 100);
 const model = values.model === "tiny" ? "tiny" : "small";
 const [first = "fcfs", second = "plas"] = (values.policies ?? "fcfs,plas").split(",");
+/** Where the dashboard of `npm start` looks for runs to replay. */
+const recordings = resolve(import.meta.dirname, "../../.data/recordings");
+const RECORDING = "demo-policies";
 const sides: Side[] = [first, second].map((policy) => ({
   name: policy,
   stackArgs: [
     ...(values.model === undefined ? [] : ["--model", values.model]),
     ...["--engines", "1", "--frontends", "1", "--policy", policy, "--log-level", "warn"],
+    ...["--input-log", join(recordings, `${RECORDING}.${policy}.jsonl`)],
   ],
 }));
 const programs = demoWorkload({ seed, model, scale });
@@ -43,6 +49,7 @@ const programs = demoWorkload({ seed, model, scale });
 const stop = new AbortController();
 // One Ctrl-C can arrive twice, from the terminal and forwarded by a parent.
 process.on("SIGINT", () => stop.abort());
+await forgetRecordings();
 say(`The same ${programs.length} programs, first under ${first}, then under ${second}. About a minute each.`);
 const variants = await compare({
   sides,
@@ -56,6 +63,13 @@ const variants = await compare({
   onProgress: (side, progress) => showStatus(progressText(side, progress)),
 });
 closeLine();
+
+/** The replay shows the last run, not one of this and one of another. */
+async function forgetRecordings(): Promise<void> {
+  await mkdir(recordings, { recursive: true });
+  const old = (await readdir(recordings)).filter((name) => name.startsWith(`${RECORDING}.`));
+  await Promise.all(old.map((name) => rm(join(recordings, name))));
+}
 
 interface Fate {
   policy: string;
@@ -105,6 +119,7 @@ const report: Report = {
 };
 const folder = await writeReport(values.out ?? RESULTS_FOLDER, report, text, { latency: latencyPlot(report) });
 console.log(`\n${text}\n\nwritten to ${folder}`);
+console.log("watch both runs side by side: npm start, then http://127.0.0.1:8090/replay");
 if (fates.some((fate) => fate.finished < programs.length)) {
   console.error("not every program finished");
   process.exitCode = 1;

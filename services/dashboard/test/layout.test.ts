@@ -16,7 +16,7 @@ describe.each([350, 600, 1_240])("the stage, %i pixels wide", (width) => {
     call(String(i), { level: i % 3, program: `p${i}`, arrivedAtMs: i }),
   );
   const running = [call("r1", { state: "running", engine: "e" }), call("r2", { state: "running", engine: "e" })];
-  const parked = call("k", { state: "parked", level: 2, engine: "e", arrivedAtMs: -5 });
+  const parked = call("k", { state: "parked", level: 2, engine: "e", serviceMs: 5, arrivedAtMs: -5 });
   model.apply(
     changes(100, {
       calls: [...calls, ...running, parked],

@@ -107,7 +107,7 @@ function Facts({ model }: { model: PoolModel }) {
       <Fact
         name="Programs"
         value={formatCount(model.programs.size)}
-        of={`${formatCount(activePrograms(model))} with calls`}
+        of={`(${formatCount(activePrograms(model))} with calls)`}
         about="entries of the process table"
       />
       <Fact name="Ends" value={pool.endsPerSecond.toFixed(1)} of="calls/s" about="calls that end per second" />

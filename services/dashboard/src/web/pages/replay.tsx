@@ -162,11 +162,11 @@ function Player({ loaded }: { loaded: Loaded }) {
           type="range"
           min={0}
           max={Math.ceil(lengthMs)}
-          step={Math.max(1, Math.round(lengthMs / 1_000))}
+          step={stepOf(lengthMs)}
           value={atMs}
           aria-label="Time of the replay"
           aria-valuetext={formatMs(atMs)}
-          onInput={(event) => seek(Number(event.currentTarget.value))}
+          onInput={(event) => seek(wholeEnd(Number(event.currentTarget.value), lengthMs))}
         />
         <output>
           {formatMs(atMs)} <span>of {formatMs(lengthMs)}</span>
@@ -256,6 +256,15 @@ function windowOf(fromMs: number, atMs: number, lengthMs: number) {
   const shownMs = Math.min(lengthMs, 120_000);
   const start = Math.max(0, Math.min(atMs - shownMs * 0.8, lengthMs - shownMs));
   return { fromMs: fromMs + start, toMs: fromMs + start + shownMs, nowMs: fromMs + atMs };
+}
+
+function stepOf(lengthMs: number): number {
+  return Math.max(1, Math.round(lengthMs / 1_000));
+}
+
+/** The slider goes in steps, and its last one may stand a little before the end. */
+function wholeEnd(ms: number, lengthMs: number): number {
+  return ms + stepOf(lengthMs) >= lengthMs ? lengthMs : ms;
 }
 
 function nextSpeed(speed: number, by: 1 | -1): number {
