@@ -44,6 +44,8 @@ const SEEN_MS_MAX = 60_000;
 const LONG_PROGRAMS = 5;
 /** Long enough to be preempted several times, short enough to end in the test. */
 const LONG_TOKENS = 120;
+const LONG_CALLS = 5;
+const SHORT_PROGRAMS = 3;
 const SHORT_TOKENS = 8;
 
 let stack: TestStack;
@@ -121,8 +123,13 @@ describe.skipIf("missing" in tools)("the dashboard", () => {
   test("has a page for a program: its calls, the critical path, and where its time went, which adds up", async () => {
     const page = await open("/", 1_280, "dark");
     await page.locator("#filter").fill("long-2");
-    await page.locator(".grid-body a", { hasText: "long-2" }).first().click({ timeout: SEEN_MS_MAX });
-    await page.getByRole("heading", { level: 1, name: "Program long-2" }).waitFor({ timeout: SEEN_MS_MAX });
+    await page
+      .locator(".grid-body a", { hasText: /^long-2$/ })
+      .first()
+      .click({ timeout: SEEN_MS_MAX });
+    await page
+      .getByRole("heading", { level: 1, name: "Program long-2", exact: true })
+      .waitFor({ timeout: SEEN_MS_MAX });
     await page.locator(".water-row.on-path .path-mark").first().waitFor({ timeout: SEEN_MS_MAX });
     const shares = await page.locator(".where-list li:not(.zero) .share").allInnerTexts();
     const sum = shares.reduce((all, share) => all + Number.parseInt(share, 10), 0);
@@ -134,7 +141,9 @@ describe.skipIf("missing" in tools)("the dashboard", () => {
     expect(await page.locator(".bar.where-parked, .bar.where-swapped, .bar.where-queue").count()).toBeGreaterThan(0);
     await screenshot(page, "program-1280-dark");
     await page.reload();
-    await page.getByRole("heading", { level: 1, name: "Program long-2" }).waitFor({ timeout: SEEN_MS_MAX });
+    await page
+      .getByRole("heading", { level: 1, name: "Program long-2", exact: true })
+      .waitFor({ timeout: SEEN_MS_MAX });
     await page.setViewportSize({ width: 400, height: 800 });
     await expectNoSidewaysScroll(page);
     await screenshot(page, "program-400-dark");
@@ -390,8 +399,10 @@ class Load {
 
   constructor(url: string) {
     this.url = url;
-    for (let i = 1; i <= LONG_PROGRAMS; i++) this.running.push(this.program(`long-${i}`, LONG_TOKENS, 50));
-    for (let i = 1; i <= 2; i++) this.running.push(this.program(`short-${i}`, SHORT_TOKENS, 900));
+    for (let i = 1; i <= LONG_PROGRAMS; i++)
+      this.running.push(this.programs("long", i, LONG_PROGRAMS, { calls: LONG_CALLS, tokens: LONG_TOKENS, gapMs: 50 }));
+    for (let i = 1; i <= SHORT_PROGRAMS; i++)
+      this.running.push(this.programs("short", i, SHORT_PROGRAMS, { calls: 2, tokens: SHORT_TOKENS, gapMs: 600 }));
   }
 
   async stop(): Promise<void> {
@@ -399,12 +410,22 @@ class Load {
     await Promise.all(this.running);
   }
 
-  private async program(id: string, tokens: number, gapMs: number): Promise<void> {
+  /** One after the other: `long-1`, `long-6`, … */
+  private async programs(
+    kind: string,
+    first: number,
+    step: number,
+    size: { calls: number; tokens: number; gapMs: number },
+  ): Promise<void> {
     const { signal } = this.stopped;
-    while (!signal.aborted) {
-      // A call that a killed process breaks is followed by the next one.
-      await this.call(id, tokens, signal).catch(() => {});
-      await pause(gapMs, undefined, { signal }).catch(() => {});
+    for (let number = first; !signal.aborted; number += step) {
+      const id = `${kind}-${number}`;
+      for (let i = 0; i < size.calls && !signal.aborted; i++) {
+        // A call that a killed process breaks is followed by the next one.
+        await this.call(id, size.tokens, signal).catch(() => {});
+        await pause(size.gapMs, undefined, { signal }).catch(() => {});
+      }
+      await fetch(`${this.url}/v1/programs/${id}`, { method: "DELETE", signal }).catch(() => {});
     }
   }
 

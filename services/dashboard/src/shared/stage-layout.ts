@@ -27,7 +27,7 @@ const ENGINE_HEAD_PX = 26;
 const SLOT_PX = 44;
 const SLOT_HEIGHT_PX = 30;
 const SMALL_SLOT_PX = 14;
-const SLOT_PX_MAX = 150;
+const SLOT_PX_MAX = 400;
 const TRAY_PX = 19;
 const BAR_PX = 24;
 /** Of contexts that an engine keeps. */

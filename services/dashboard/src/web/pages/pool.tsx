@@ -69,7 +69,7 @@ function Live({ model, version }: { model: PoolModel; version: number }) {
           <h2 id="stage-title">Queues and engines</h2>
           <p class="about">
             A chip is a call, its colour its program. The less service a program has had, the higher its queue; Q1 is
-            served first.
+            served first. A call that has used up its level\'s quantum sinks to the next one.
           </p>
         </header>
         <Stage model={model} version={version} onProgram={open} label={`Pool ${pool.pool}`} />
@@ -157,7 +157,7 @@ export function Legend() {
         <i class="sample running" /> running
       </li>
       <li>
-        <i class="sample starting" /> starting
+        <i class="sample starting" /> next, or starting
       </li>
       <li>
         <i class="sample parked" /> parked: preempted, context on the engine
@@ -186,7 +186,7 @@ function TimelineCard({
     <section class="card" aria-labelledby="timeline-title">
       <header class="card-head">
         <h2 id="timeline-title">Who ran when</h2>
-        <p class="about">One line for each slot of an engine's batch. A bar that ends in a dark edge was preempted.</p>
+        <p class="about">One line for each slot of an engine's batch. A bar that ends in a thick edge was preempted.</p>
         <div class="tools">
           <select
             aria-label="How far back"

@@ -9,6 +9,7 @@ import { Stage } from "../components/stage.tsx";
 import { TimelineCanvas } from "../components/timeline.tsx";
 import { coloursOf, FilmPlayer } from "../player.ts";
 import { policyLines } from "../policies.ts";
+import { reducedMotion } from "../theme.ts";
 import { Legend } from "./pool.tsx";
 import { defaultChoice, type ReplayChoice, ReplayForm, type SideChoice } from "./replay-form.tsx";
 
@@ -114,7 +115,7 @@ async function readFilm(ask: FilmAsk, signal: AbortSignal): Promise<Film> {
 function Player({ loaded }: { loaded: Loaded }) {
   const lengthMs = Math.max(loaded.left.lengthMs, loaded.right.lengthMs);
   const [atMs, setAtMs] = useState(0);
-  const [isPlaying, setPlaying] = useState(true);
+  const [isPlaying, setPlaying] = useState(!reducedMotion.matches);
   const [speed, setSpeed] = useState(2);
   const at = useRef(0);
   const seek = (ms: number) => {
@@ -124,7 +125,7 @@ function Player({ loaded }: { loaded: Loaded }) {
   useEffect(() => {
     at.current = 0;
     setAtMs(0);
-    setPlaying(true);
+    setPlaying(!reducedMotion.matches);
     // Half a minute for the whole is a good first look.
     setSpeed(SPEEDS.findLast((one) => lengthMs / one >= 20_000) ?? 1);
   }, [loaded]);
@@ -237,6 +238,7 @@ function Side({ player, atMs, lengthMs, name }: { player: FilmPlayer; atMs: numb
       <div class="card">
         <header class="card-head">
           <h3>Who ran when</h3>
+          <p class="about">A bar that ends in a thick edge was preempted.</p>
         </header>
         <TimelineCanvas
           model={model}
