@@ -24,8 +24,6 @@ import { RESULTS_FOLDER, writeReport } from "./report.ts";
 const DASHBOARD = resolve(import.meta.dirname, "../../services/dashboard/src/main.ts");
 const ENGINES = 8;
 const BATCH = 16;
-/** The first seconds fill the curves and the timeline. */
-const WARM_UP_MS = 15_000;
 const STEP_MS = 5_000;
 const START_MS_MAX = 60_000;
 const MESSAGES_WANTED = 10;
@@ -38,6 +36,7 @@ const GROWTH_WANTED = 0.1;
 const HELP = `npm run bench:dashboard -- [options]
   --programs N    in the process table (default 10000)
   --changes N     calls that come, move or end per second (default 200)
+  --warm-up N     seconds before it: timeline and curves hold five minutes, and grow until then (default 330)
   --seconds N     of the measurement (default 60)
   --seed N        (default 1)
   --out FOLDER    (default load-tests/results)
@@ -46,7 +45,15 @@ const HELP = `npm run bench:dashboard -- [options]
 async function main(args: readonly string[], signal: AbortSignal): Promise<void> {
   const text = { type: "string" } as const;
   const flag = { type: "boolean", short: "h" } as const;
-  const given = parseFlags(args, { programs: text, changes: text, seconds: text, seed: text, out: text, help: flag });
+  const given = parseFlags(args, {
+    programs: text,
+    changes: text,
+    "warm-up": text,
+    seconds: text,
+    seed: text,
+    out: text,
+    help: flag,
+  });
   if (given.help) {
     process.stdout.write(HELP);
     return;
@@ -54,6 +61,7 @@ async function main(args: readonly string[], signal: AbortSignal): Promise<void>
   const load = {
     programs: whole("programs", given.programs, 10_000, 1, 20_000),
     changesPerS: whole("changes", given.changes, 200, 1, 2_000),
+    warmUpSeconds: whole("warm-up", given["warm-up"], 330, 1, 3_600),
     seconds: whole("seconds", given.seconds, 60, 5, 3_600),
     seed: whole("seed", given.seed, 1, 0, 2 ** 31),
     engines: ENGINES,
@@ -73,6 +81,7 @@ async function main(args: readonly string[], signal: AbortSignal): Promise<void>
 interface Load {
   programs: number;
   changesPerS: number;
+  warmUpSeconds: number;
   seconds: number;
   seed: number;
   engines: number;
@@ -110,10 +119,12 @@ async function measure(load: Load, signal: AbortSignal): Promise<Measured> {
   try {
     const url = `http://127.0.0.1:${port}`;
     await untilReady(url, signal);
-    say(`${load.programs} programs, ${load.changesPerS} changes/s, for ${load.seconds} s`);
+    say(
+      `${load.programs} programs, ${load.changesPerS} changes/s, for ${load.seconds} s after ${load.warmUpSeconds} s`,
+    );
     page = await openPage(bin, url);
     await page.wait(".chip.slot", START_MS_MAX);
-    await pause(WARM_UP_MS, undefined, { signal });
+    await pause(load.warmUpSeconds * 1_000, undefined, { signal });
     return await observe(page, leader, dashboard.pid ?? -1, load, signal);
   } finally {
     await page?.close();

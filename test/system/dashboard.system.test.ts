@@ -98,7 +98,7 @@ describe.skipIf("missing" in tools)("the dashboard", () => {
     await page.locator(".chip.queue.parked, .chip.queue.swapped").first().waitFor({ timeout: SEEN_MS_MAX });
     await page.waitForFunction(cameBack, undefined, { timeout: SEEN_MS_MAX, polling: 50 });
     await page.locator(".chip.queue.swapped").first().waitFor({ timeout: SEEN_MS_MAX });
-    for (const kind of ["preempted", "swapped-out", "swapped-in", "demoted"])
+    for (const kind of ["preempted", "swapped out", "swapped in", "demoted"])
       await page.waitForFunction(hasHappened, kind, { timeout: SEEN_MS_MAX, polling: 100 });
     await page.locator(".grid-body [role=row]", { hasText: "long-1" }).first().waitFor({ timeout: SEEN_MS_MAX });
     expect(await page.locator(".facts").innerText()).toMatch(/of 4 slots/);
@@ -266,7 +266,7 @@ describe.skipIf("missing" in tools)("the dashboard", () => {
     await page.locator(".status.live").waitFor({ timeout: SEEN_MS_MAX });
     kill("scheduler-");
     // The new leader's epoch is a happening of its own.
-    await page.waitForFunction(hasHappened, "leader", { timeout: SEEN_MS_MAX, polling: 100 });
+    await page.waitForFunction(hasNewLeader, undefined, { timeout: SEEN_MS_MAX, polling: 100 });
     kill("dashboard");
     await page.locator(".status.lost").waitFor({ timeout: SEEN_MS_MAX });
     await page.locator(".status.live").waitFor({ timeout: SEEN_MS_MAX });
@@ -359,9 +359,14 @@ function cameBack(): boolean {
   return ids(".chip.slot").some((id) => memory.left?.has(id));
 }
 
-/** In the page: whether such a thing is, or was, in the list of what just happened. */
+/** In the page: whether such a thing has happened while it was open. */
 function hasHappened(kind: string): boolean {
-  return document.querySelector(`.happenings .tag.${kind}`) !== null;
+  return document.querySelector(".happenings .counts")?.textContent?.includes(`${kind} `) ?? false;
+}
+
+/** In the page: whether another scheduler has begun to lead. */
+function hasNewLeader(): boolean {
+  return document.querySelector(".happenings .tag.leader") !== null;
 }
 
 /** In the page: what has the focus, and whether one sees that. */

@@ -16,6 +16,7 @@ await runService({
     const [bus, assets] = await Promise.all([
       openBus({ url: config.AUTELLIX_NATS_URL, name: "dashboard", onStatus }),
       bundleAssets(),
+      Studio.sweep(),
     ]);
     const pools = new Pools(log);
     if (metrics) {

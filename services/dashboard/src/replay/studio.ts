@@ -11,6 +11,7 @@ import { Worker } from "node:worker_threads";
 import { policies } from "@autellix/core";
 import { presets } from "@autellix/engines/cost";
 import { InputLogError, readInputLog } from "@autellix/protocol/input-log";
+import { sendSignal } from "@autellix/runtime";
 import { type WorkloadName, workloadNames } from "@autellix/simulation";
 import type { FilmAsk, Recording, ReplayOptions } from "../shared/film.ts";
 import { DEMO } from "./make-film.ts";
@@ -27,6 +28,8 @@ export const UPLOAD_BYTES_MAX = 128 * 1024 * 1024;
 export const UPLOADS_MAX = 4;
 /** The newest are offered. */
 export const RECORDINGS_MAX = 50;
+
+const UPLOADS_PREFIX = "autellix-dashboard-";
 
 export class StudioError extends Error {
   override readonly name = "StudioError";
@@ -70,6 +73,7 @@ export class Studio {
   private readonly folders: readonly string[];
   private readonly uploads: Recording[] = [];
   private uploadFolder: string | undefined;
+  private making: Promise<string> | undefined;
   private readonly workers = new Set<Worker>();
   private readonly waiting: (() => void)[] = [];
   private running = 0;
@@ -91,6 +95,14 @@ export class Studio {
     };
   }
 
+  /** Removes what a dashboard of this machine left that was killed. */
+  static async sweep(): Promise<void> {
+    for (const name of await readdir(tmpdir())) {
+      const pid = Number(new RegExp(`^${UPLOADS_PREFIX}(\\d+)-`).exec(name)?.[1] ?? 0);
+      if (pid > 0 && !sendSignal(pid, 0)) await rm(join(tmpdir(), name), { recursive: true, force: true });
+    }
+  }
+
   /** @returns JSON of a film. @throws StudioError */
   async film(ask: FilmAsk, signal: AbortSignal): Promise<Uint8Array> {
     const file = ask.kind === "workload" ? undefined : await this.fileOf(ask.recording);
@@ -105,16 +117,18 @@ export class Studio {
 
   /** Keeps an input log for as long as this process lives. @throws StudioError for what is none. */
   async upload(name: string, body: Readable): Promise<Recording> {
-    this.uploadFolder ??= await mkdtemp(join(tmpdir(), "autellix-dashboard-"));
+    this.making ??= mkdtemp(join(tmpdir(), `${UPLOADS_PREFIX}${process.pid}-`));
+    const folder = await this.making;
+    this.uploadFolder = folder;
     const id = `${name.replace(/[^A-Za-z0-9._-]/g, "_").slice(0, 80) || "upload"}-${randomUUID().slice(0, 8)}`;
-    const path = join(this.uploadFolder, id);
+    const path = join(folder, id);
     try {
       await pipeline(body, limited, createWriteStream(path));
       const { policy, pool } = await headerOf(path);
       const { size, mtimeMs } = await stat(path);
       const recording: Recording = { name: id, kind: "uploaded", policy, pool, bytes: size, modifiedAtMs: mtimeMs };
       this.uploads.unshift(recording);
-      for (const old of this.uploads.splice(UPLOADS_MAX)) await rm(join(this.uploadFolder, old.name), { force: true });
+      for (const old of this.uploads.splice(UPLOADS_MAX)) await rm(join(folder, old.name), { force: true });
       return recording;
     } catch (error) {
       await rm(path, { force: true });

@@ -8,6 +8,9 @@ import type { PoolEvent, PoolSummary } from "../shared/wire.ts";
 import { stats } from "./stats.ts";
 
 const DRAW_EVERY_MS = 100;
+/** A page may keep its thread busy with drawing for this share of the time; a slow machine draws less often. */
+const DRAW_SHARE_MAX = 0.12;
+const DRAW_EVERY_MS_MAX = 1_000;
 const POOLS_AGAIN_MS = 1_000;
 
 export type Connection = "connecting" | "live" | "lost" | "away" | "refused";
@@ -21,6 +24,8 @@ export const draw = signal(0);
 let source: EventSource | undefined;
 let watched: string | undefined;
 let lastDrawAt = 0;
+/** Of the last draws: script, layout and paint. */
+let drawCostMs = 0;
 let drawTimer: ReturnType<typeof setTimeout> | undefined;
 
 /** Follows this pool from now on. */
@@ -103,11 +108,26 @@ function hear(event: PoolEvent): void {
 
 export function askForDraw(): void {
   if (drawTimer !== undefined) return;
-  const waitMs = Math.max(0, lastDrawAt + DRAW_EVERY_MS - performance.now());
+  const everyMs = Math.min(DRAW_EVERY_MS_MAX, Math.max(DRAW_EVERY_MS, drawCostMs / DRAW_SHARE_MAX));
+  const waitMs = Math.max(0, lastDrawAt + everyMs - performance.now());
   drawTimer = setTimeout(() => {
     drawTimer = undefined;
     lastDrawAt = performance.now();
     stats.draws++;
     draw.value++;
+    measureDraw(lastDrawAt);
   }, waitMs);
+}
+
+/** Components are drawn in a microtask; layout and paint follow in the next frame. */
+function measureDraw(beganAt: number): void {
+  queueMicrotask(() => {
+    const scriptMs = performance.now() - beganAt;
+    requestAnimationFrame((frameAt) => {
+      const frameBeganAt = Math.max(frameAt, performance.now());
+      setTimeout(() => {
+        drawCostMs = 0.7 * drawCostMs + 0.3 * (scriptMs + performance.now() - frameBeganAt);
+      });
+    });
+  });
 }

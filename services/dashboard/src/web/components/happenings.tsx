@@ -33,6 +33,16 @@ const names: Record<HappeningKind, string> = {
   leader: "leader",
 };
 
+const COUNTED: ReadonlySet<HappeningKind> = new Set([
+  "preempted",
+  "swapped-out",
+  "swapped-in",
+  "evicted",
+  "demoted",
+  "promoted",
+  "retried",
+]);
+
 export interface HappeningsProps {
   model: PoolModel;
   version: number;
@@ -43,6 +53,9 @@ export interface HappeningsProps {
 }
 
 export function Happenings({ model, timeText, id = "happenings", shownMax = SHOWN }: HappeningsProps) {
+  const counts = (Object.keys(names) as HappeningKind[])
+    .filter((kind) => COUNTED.has(kind) && (model.happenings.counts[kind] ?? 0) > 0)
+    .map((kind) => `${names[kind]} ${model.happenings.counts[kind]}`);
   const all = model.happenings.shot().slice(-shownMax).reverse();
   return (
     <section class="card happenings" aria-labelledby={`${id}-title`}>
@@ -71,6 +84,7 @@ export function Happenings({ model, timeText, id = "happenings", shownMax = SHOW
           ))}
         </ol>
       )}
+      {counts.length > 0 && <p class="note counts">Seen so far: {counts.join(", ")}</p>}
     </section>
   );
 }
