@@ -5,7 +5,7 @@ import { runChild } from "@autellix/runtime";
 import { GenericContainer, Network, type StartedNetwork, type StartedTestContainer, Wait } from "testcontainers";
 import type { DockerAccess } from "../equipment/docker.ts";
 import type { Images } from "../equipment/images.ts";
-import { freePort } from "../support/nats.ts";
+import { stablePorts } from "./ports.ts";
 import { ROOT } from "./services.ts";
 
 const NAMES = ["nats-0", "nats-1", "nats-2"] as const;
@@ -40,8 +40,9 @@ export async function startNatsCluster({
 }): Promise<NatsCluster> {
   // What testcontainers reads when it is used first. Its own cleaner is an image that may not be there to be pulled.
   Object.assign(process.env, docker.env, { TESTCONTAINERS_RYUK_DISABLED: "true" });
-  const ports: Record<ServerName, number> = { "nats-0": 0, "nats-1": 0, "nats-2": 0 };
-  for (const name of NAMES) ports[name] = await freePort();
+  const free = await stablePorts(NAMES.length);
+  const ports = Object.fromEntries(NAMES.map((name, index) => [name, free[index] ?? 0])) as Record<ServerName, number>;
+  const urlOf = (server: ServerName) => `nats://127.0.0.1:${ports[server]}`;
   const network = await new Network().start();
   const servers = new Map<ServerName, StartedTestContainer>();
   const stop = async () => {
@@ -52,11 +53,17 @@ export async function startNatsCluster({
     // A server alone is not healthy, so they are started together.
     const started = NAMES.map(async (name) => servers.set(name, await startServer(name, ports[name], network, images)));
     for (const result of await Promise.allSettled(started)) if (result.status === "rejected") throw result.reason;
+    // Each is up; now they elect.
+    const bus = await openBus({
+      url: NAMES.map(urlOf).join(","),
+      name: "cluster test",
+      connectTimeoutMs: START_MS_MAX,
+    });
+    await bus.nc.close();
   } catch (error) {
     await stop();
     throw error;
   }
-  const urlOf = (server: ServerName) => `nats://127.0.0.1:${ports[server]}`;
   const run = async (...args: string[]) =>
     void (await runChild("docker", args, { env: process.env, signal: AbortSignal.timeout(COMMAND_MS_MAX) }));
   const idOf = (server: ServerName) => servers.get(server)?.getId() ?? "";

@@ -2,7 +2,7 @@
 import type { TestProject } from "vitest/node";
 import { type DockerAccess, obtainDocker } from "../equipment/docker.ts";
 import { type Images, obtainImages } from "../equipment/images.ts";
-import { obtainJaeger } from "../equipment/jaeger.ts";
+import { jaegerBinary } from "../equipment/jaeger-binary.ts";
 import { buildServices } from "./services.ts";
 
 /** What the tests get; or why they cannot run, and how to get what is missing, in one line. */
@@ -25,7 +25,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     const docker = await obtainDocker(options);
     close = docker.close;
     const { env, compose, version } = docker;
-    const images = await obtainImages({ ...options, docker, jaeger });
+    const images = await obtainImages({ ...options, docker, jaeger: jaegerBinary });
     const tag = await buildServices({ ...options, docker, images });
     project.provide("containers", { docker: { env, compose, version }, images, version: tag });
   } catch (error) {
@@ -40,10 +40,4 @@ export default async function setup(project: TestProject): Promise<() => Promise
     process.off("SIGTERM", onSignal);
   }
   return close;
-}
-
-async function jaeger(): Promise<string> {
-  const found = await obtainJaeger(process.env);
-  if ("missing" in found) throw new Error(found.missing);
-  return found.bin;
 }

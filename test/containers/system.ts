@@ -6,7 +6,7 @@ import { randomBytes } from "node:crypto";
 import { runChild } from "@autellix/runtime";
 import type { DockerAccess } from "../equipment/docker.ts";
 import type { Images } from "../equipment/images.ts";
-import { freePort } from "../support/nats.ts";
+import { stablePorts } from "./ports.ts";
 import { ROOT } from "./services.ts";
 
 const UP_MS_MAX = 180_000;
@@ -69,8 +69,8 @@ export interface SystemOptions {
 
 export async function newSystem({ docker: access, images, version, env = {} }: SystemOptions): Promise<System> {
   const project = `autellix-test-${randomBytes(4).toString("hex")}`;
-  const ports = {} as Record<PortVariable, number>;
-  for (const variable of PORTS) ports[variable] = await freePort();
+  const free = await stablePorts(PORTS.length);
+  const ports = Object.fromEntries(PORTS.map((name, index) => [name, free[index]])) as Record<PortVariable, number>;
   const numbers = Object.fromEntries(Object.entries(ports).map(([name, port]) => [name, String(port)]));
   const variables = { ...process.env, ...access.env, ...images, AUTELLIX_VERSION: version, ...numbers, ...env };
   const run = async (command: string, args: readonly string[], msMax = COMMAND_MS_MAX) =>
