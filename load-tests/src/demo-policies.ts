@@ -14,6 +14,7 @@ import { number } from "./options.ts";
 import { latencyPlot, merged, RESULTS_FOLDER, type Report, type Variant, writeReport } from "./report.ts";
 import { type Spread, spread } from "./stats.ts";
 import { formatMs, formatTable } from "./table.ts";
+import type { ProgramSpec } from "./workload.ts";
 
 /** An answer that has not come after this time will not come. */
 const PROGRAM_MS_MAX = 600_000;
@@ -56,13 +57,29 @@ const variants = await compare({
   rounds: 1,
   programsOf: () => programs,
   // Each call is a conversation of its own: on a CPU, reading a history again would hide what is to be seen.
-  run: { seed, contextTokensMax: 1, callMsMax: PROGRAM_MS_MAX, drainMsMax: PROGRAM_MS_MAX },
+  run: {
+    seed,
+    programNames: namesOf(programs),
+    contextTokensMax: 1,
+    callMsMax: PROGRAM_MS_MAX,
+    drainMsMax: PROGRAM_MS_MAX,
+  },
   signal: stop.signal,
   onPhase: say,
   onStack: showStatus,
   onProgress: (side, progress) => showStatus(progressText(side, progress)),
 });
 closeLine();
+
+/** `long-1`, `short-1`, …: what the replay shows. */
+function namesOf(programs: readonly ProgramSpec[]): string[] {
+  const counts = new Map<string, number>();
+  return programs.map(({ kind }) => {
+    const number = (counts.get(kind) ?? 0) + 1;
+    counts.set(kind, number);
+    return `${kind}-${number}`;
+  });
+}
 
 /** The replay shows the last run, not one of this and one of another. */
 async function forgetRecordings(): Promise<void> {

@@ -30,6 +30,8 @@ export interface RunOptions {
   drainMsMax?: number;
   /** Makes prompts and program ids differ from run to run. */
   seed?: number;
+  /** Of programs, for people who watch a stack of its own; the default names are new in each run. */
+  programNames?: readonly string[];
   /** Opens and ends programs at the endpoint; false for endpoints that know none. */
   endPrograms?: boolean;
   onProgress?: (progress: Progress) => void;
@@ -159,7 +161,8 @@ class Run {
 
   #launch(spec: ProgramSpec, index: number): void {
     const lateMs = Math.max(0, this.#nowMs() - spec.arrivalMs);
-    const id = `load-${this.#options.seed ?? 0}-${index}-${Math.round(performance.timeOrigin + this.#startedMs)}`;
+    const unique = `load-${this.#options.seed ?? 0}-${index}-${Math.round(performance.timeOrigin + this.#startedMs)}`;
+    const id = this.#options.programNames?.[index] ?? unique;
     const { kind, arrivalMs } = spec;
     const gapsMs = spec.calls.reduce((sum, call) => sum + call.gapMs, 0);
     const result: ProgramResult = { id, kind, status: "skipped", arrivalMs, lateMs, totalMs: 0, gapsMs, calls: [] };
