@@ -259,9 +259,10 @@ export class SchedulerService implements Io {
       this.#fail(error);
       return;
     }
-    this.#metrics?.received(event, performance.now() - startedMs);
-    if (event.kind === "wake" && planned.hasSubscribers) planned.publish(performance.now() - startedMs);
+    const tookMs = performance.now() - startedMs;
     for (const effect of effects) this.#carryOut(effect);
+    this.#metrics?.received(event, tookMs);
+    if (event.kind === "wake" && planned.hasSubscribers) planned.publish(tookMs);
   }
 
   #carryOut(effect: Effect): void {
