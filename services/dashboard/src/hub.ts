@@ -2,8 +2,9 @@
  * What browsers are told, and when. A synchronous machine: `react(event) → effects`, without clock and IO.
  *
  * Each browser watches one pool. Changes are gathered and sent to all of its browsers at once, every `SEND_EVERY_MS`.
- * A browser that does not read fast enough is sent nothing until it has read what it was sent, and then begins again
- * with a shot: its buffer holds one message at most, however slow it is.
+ * A browser that does not read fast enough is sent nothing until it has read what it was sent: its buffer holds one
+ * message at most, however slow it is. What it misses is gathered for it; when that is too much it begins again with a
+ * shot.
  */
 
 import { PendingChanges } from "./shared/merge.ts";
@@ -16,6 +17,8 @@ export const SEND_EVERY_MS = 125;
 export const POOLS_EVERY_MS = 2_000;
 /** Pages that may be open at once. */
 export const BROWSERS_MAX = 32;
+/** Items that are gathered for a browser that does not read; above it a shot is the better way. */
+export const MISSED_MAX = 1_000;
 /** Pools that are followed. */
 export const POOLS_MAX = 64;
 
@@ -40,6 +43,8 @@ interface Browser {
   blocked: boolean;
   /** It needs a shot. */
   stale: boolean;
+  /** What it was not sent. */
+  missed: PendingChanges | undefined;
   poolsAt: number;
 }
 
@@ -103,14 +108,18 @@ export class Hub {
 
   private opened({ browser, pool, at }: Extract<HubEvent, { kind: "opened" }>): HubEffect[] {
     if (this.browsers.size >= BROWSERS_MAX) return [{ kind: "refuse", browser }];
-    this.browsers.set(browser, { pool, blocked: false, stale: true, poolsAt: at });
+    this.browsers.set(browser, { pool, blocked: false, stale: true, missed: undefined, poolsAt: at });
     return [{ kind: "send", to: [browser], event: { kind: "pools", pools: this.summaries() } }];
   }
 
   private began(pool: string, model: PoolModel): HubEffect[] {
     if (!this.pools.has(pool) && this.pools.size >= POOLS_MAX) return [];
     this.pools.set(pool, { model, pending: new PendingChanges(), away: undefined });
-    for (const browser of this.browsers.values()) if (browser.pool === pool) browser.stale = true;
+    for (const browser of this.browsers.values())
+      if (browser.pool === pool) {
+        browser.stale = true;
+        browser.missed = undefined;
+      }
     return [];
   }
 
@@ -129,13 +138,8 @@ export class Hub {
         if (!pending.isEmpty) pending.take();
         continue;
       }
-      if (!pending.isEmpty) {
-        const changes = pending.take();
-        const to = this.watchers(name, (browser) => !browser.blocked && !browser.stale);
-        if (to.length > 0) effects.push({ kind: "send", to, event: { kind: "changes", changes } });
-        // Whoever was passed over has a gap.
-        for (const id of all) if (!to.includes(id)) this.stale(id, true);
-      }
+      if (!pending.isEmpty) effects.push(...this.sendChanges(name, pending.take()));
+      effects.push(...this.sendMissed(name));
       const behind = this.watchers(name, (browser) => !browser.blocked && browser.stale);
       if (behind.length === 0) continue;
       effects.push({ kind: "send", to: behind, event: { kind: "shot", shot: model.snapshot() } });
@@ -148,6 +152,25 @@ export class Hub {
     return [...effects, { kind: "send", to: late.map(([id]) => id), event }];
   }
 
+  /** To those that have missed nothing; for those that do not read they are gathered. */
+  private sendChanges(pool: string, changes: PoolChanges): HubEffect[] {
+    const to = this.watchers(pool, ({ blocked, stale, missed }) => !blocked && !stale && !missed);
+    for (const id of this.watchers(pool, ({ stale }) => !stale)) {
+      if (!to.includes(id)) this.update(id, (browser) => miss(browser, changes));
+    }
+    return to.length > 0 ? [{ kind: "send", to, event: { kind: "changes", changes } }] : [];
+  }
+
+  private sendMissed(pool: string): HubEffect[] {
+    return this.watchers(pool, ({ blocked, missed }) => !blocked && missed !== undefined).flatMap((id): HubEffect[] => {
+      const changes = this.browsers.get(id)?.missed?.take();
+      this.update(id, (browser) => {
+        browser.missed = undefined;
+      });
+      return changes ? [{ kind: "send", to: [id], event: { kind: "changes", changes } }] : [];
+    });
+  }
+
   private watchers(pool: string, which: (browser: Browser) => boolean): number[] {
     return [...this.browsers].filter(([, one]) => one.pool === pool && which(one)).map(([id]) => id);
   }
@@ -155,6 +178,7 @@ export class Hub {
   private stale(id: number, isStale: boolean): void {
     this.update(id, (browser) => {
       browser.stale = isStale;
+      browser.missed = undefined;
     });
   }
 
@@ -162,4 +186,12 @@ export class Hub {
     const browser = this.browsers.get(id);
     if (browser) change(browser);
   }
+}
+
+function miss(browser: Browser, changes: PoolChanges): void {
+  browser.missed ??= new PendingChanges();
+  browser.missed.add(changes);
+  if (browser.missed.size <= MISSED_MAX) return;
+  browser.missed = undefined;
+  browser.stale = true;
 }

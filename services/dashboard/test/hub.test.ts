@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { BROWSERS_MAX, Hub, type HubEffect, POOLS_EVERY_MS, SEND_EVERY_MS } from "../src/hub.ts";
+import { BROWSERS_MAX, Hub, type HubEffect, MISSED_MAX, POOLS_EVERY_MS, SEND_EVERY_MS } from "../src/hub.ts";
 import { call, changes, emptyModel } from "./fixture.ts";
 
 /** A hub with one pool, whose changes are applied to the model as the service does. */
@@ -64,7 +64,7 @@ describe("the hub", () => {
     expect(1_000 / SEND_EVERY_MS + 1_000 / POOLS_EVERY_MS).toBeLessThan(10);
   });
 
-  it("sends nothing to a browser that does not read, and a shot when it reads again", () => {
+  it("sends nothing to a browser that does not read, and what it missed when it reads again", () => {
     const { hub, open, change, due } = hubOf();
     open(1);
     open(2);
@@ -76,9 +76,28 @@ describe("the hub", () => {
     expect(kinds(due())).toEqual(["changes to 2"]);
     hub.react({ kind: "drained", browser: 1 });
     change("3");
-    expect(kinds(due())).toEqual(["changes to 2", "shot to 1"]);
+    const effects = due();
+    expect(kinds(effects)).toEqual(["changes to 2", "changes to 1"]);
+    const [, missed] = effects;
+    const calls = missed?.kind === "send" && missed.event.kind === "changes" ? missed.event.changes.calls : [];
+    expect(calls.map((one) => one.call)).toEqual(["t/1", "t/2", "t/3"]);
     change("4");
     expect(kinds(due())).toEqual(["changes to 1,2"]);
+  });
+
+  it("gathers a bounded number for it: above that it begins again with a shot", () => {
+    const { hub, open, change, due } = hubOf();
+    open(1);
+    due();
+    hub.react({ kind: "blocked", browser: 1 });
+    for (let i = 0; i <= MISSED_MAX; i++) {
+      change(`${i}`);
+      expect(due()).toEqual([]);
+    }
+    hub.react({ kind: "drained", browser: 1 });
+    expect(kinds(due())).toEqual(["shot to 1"]);
+    change("again");
+    expect(kinds(due())).toEqual(["changes to 1"]);
   });
 
   it("goes on with changes when a browser missed none", () => {

@@ -13,6 +13,12 @@ export class PendingChanges {
   private readonly goneEngines = new Set<string>();
   isEmpty = true;
 
+  /** Items in all lists. */
+  get size(): number {
+    const parts = [this.programs, this.calls, this.engines, this.gonePrograms, this.goneCalls, this.goneEngines];
+    return parts.reduce((sum, part) => sum + part.size, 0);
+  }
+
   add(changes: PoolChanges): void {
     this.isEmpty = false;
     this.atMs = changes.atMs;
