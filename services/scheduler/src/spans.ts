@@ -45,7 +45,7 @@ import type { TracedOf } from "./wire.ts";
 /** Programs whose totals are awaited; the one that was seen first is given up above it. */
 const PROGRAMS_MAX = 100_000;
 /** Programs that are looked at for having been forgotten, per tick. */
-const LOOKS_MAX = 200;
+const LOOKS_MAX = 25;
 
 /** What a leader notes of a traced call, beside what it tells its agent. */
 export interface CallNotes extends Pick<Traced, "programAtMs" | "arrivedAtMs" | "waits" | "behind" | "idleFromMs"> {
