@@ -1,5 +1,5 @@
 /** Starts the dashboard: it follows all pools and serves browsers. */
-import { openBus } from "@autellix/protocol";
+import { answerFacts, openBus } from "@autellix/protocol";
 import { addBusMetrics, runService } from "@autellix/runtime";
 import { bundleAssets } from "./assets.ts";
 import { dashboardConfig } from "./config.ts";
@@ -18,6 +18,8 @@ await runService({
       bundleAssets(),
       Studio.sweep(),
     ]);
+    const noFacts = (error: unknown) => log.warn({ err: error }, "a question for facts stays without answer");
+    answerFacts(bus, () => ({ service: "dashboard" }), noFacts);
     const pools = new Pools(log);
     if (metrics) {
       addBusMetrics(metrics, bus);
