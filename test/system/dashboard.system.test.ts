@@ -223,6 +223,7 @@ describe.skipIf("missing" in tools)("the dashboard", () => {
     await page.keyboard.press("?");
     expect(await page.locator("dialog").isVisible()).toBe(true);
     await page.keyboard.press("Escape");
+    await page.locator("dialog").waitFor({ state: "hidden" });
     await page.keyboard.press("r");
     await page.getByRole("heading", { level: 1, name: "Replay" }).waitFor();
     await page.locator(".player").waitFor({ timeout: SEEN_MS_MAX });

@@ -176,26 +176,27 @@ describe("a timeline", () => {
 describe("colours", () => {
   it("are different for as many programs as there are looks, and stay", () => {
     const colours = new Colours();
-    for (let i = 0; i < LOOKS; i++) colours.take(`t/${i}`);
+    for (let i = 0; i < LOOKS; i++) colours.callCame(`t/${i}`);
     expect(new Set(Array.from({ length: LOOKS }, (_, i) => colours.of(`t/${i}`))).size).toBe(LOOKS);
     const third = colours.of("t/3");
-    colours.take("t/more");
+    colours.callCame("t/more");
     expect(colours.of("t/3")).toBe(third);
     expect(new Colours(colours.shot()).of("t/3")).toBe(third);
   });
 
   it("give away what has become free", () => {
     const colours = new Colours();
-    for (let i = 0; i < LOOKS; i++) colours.take(`t/${i}`);
+    for (let i = 0; i < LOOKS; i++) colours.callCame(`t/${i}`);
     const free = colours.of("t/5");
-    colours.free("t/5");
-    colours.take("t/new");
+    colours.callWent("t/5");
+    expect(colours.of("t/5")).toBe(free);
+    colours.callCame("t/new");
     expect(colours.of("t/new")).toBe(free);
   });
 
   it("are bounded", () => {
     const colours = new Colours();
-    for (let i = 0; i < COLOURED_MAX + 10; i++) colours.take(`t/${i}`);
+    for (let i = 0; i < COLOURED_MAX + 10; i++) colours.callCame(`t/${i}`);
     expect(colours.shot().length).toBe(COLOURED_MAX);
     expect(colours.of(`t/${COLOURED_MAX + 5}`)).toBeLessThan(LOOKS);
   });

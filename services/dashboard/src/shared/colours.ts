@@ -1,6 +1,6 @@
 /**
- * A colour for each program that has calls: the same one as long as it is known, and the one that fewest others have
- * now. There are more programs than colours that people can tell apart, so a colour never stands alone: whatever has
+ * A colour for each program that has calls: the same one as long as it is known, and when it is new the one that fewest
+ * others with calls have now. There are more programs than colours that people can tell apart, so a colour never stands alone: whatever has
  * one shows the program's label, too.
  */
 
@@ -14,11 +14,14 @@ export type ColoursShot = [key: string, look: number][];
 
 export class Colours {
   private readonly looks = new Map<string, number>();
+  /** Calls of programs that have some. */
+  private readonly calls = new Map<string, number>();
+  /** Programs with calls, by their look. */
   private readonly uses: number[] = Array.from({ length: LOOKS }, () => 0);
   private next = 0;
 
   constructor(shot: ColoursShot = []) {
-    for (const [key, look] of shot) this.set(key, look);
+    for (const [key, look] of shot) this.looks.set(key, look);
   }
 
   /** The look of a program; 0 … `LOOKS` − 1. Plain colours are given away before striped ones. */
@@ -26,31 +29,47 @@ export class Colours {
     return this.looks.get(key) ?? hash(key) % LOOKS;
   }
 
-  take(key: string): void {
-    if (this.looks.has(key) || this.looks.size >= COLOURED_MAX) return;
-    let best = this.next % LOOKS;
-    for (let i = 0; i < LOOKS; i++) {
-      const look = (this.next + i) % LOOKS;
-      if ((this.uses[look] ?? 0) < (this.uses[best] ?? 0)) best = look;
-    }
-    this.next = best + 1;
-    this.set(key, best);
+  /** A call of the program came. */
+  callCame(key: string): void {
+    const calls = this.calls.get(key) ?? 0;
+    this.calls.set(key, calls + 1);
+    if (calls > 0) return;
+    const look = this.looks.get(key) ?? this.give(key);
+    if (look !== undefined) this.uses[look] = (this.uses[look] ?? 0) + 1;
   }
 
-  free(key: string): void {
-    const look = this.looks.get(key);
-    if (look === undefined) return;
+  /** One of its calls is gone. It keeps its look; a new program may get the same one. */
+  callWent(key: string): void {
+    const calls = (this.calls.get(key) ?? 1) - 1;
+    if (calls > 0) this.calls.set(key, calls);
+    else this.letGo(key);
+  }
+
+  forget(key: string): void {
+    if (this.calls.has(key)) this.letGo(key);
     this.looks.delete(key);
-    this.uses[look] = (this.uses[look] ?? 1) - 1;
   }
 
   shot(): ColoursShot {
     return [...this.looks];
   }
 
-  private set(key: string, look: number): void {
-    this.looks.set(key, look);
-    this.uses[look] = (this.uses[look] ?? 0) + 1;
+  private give(key: string): number | undefined {
+    if (this.looks.size >= COLOURED_MAX) return undefined;
+    let best = this.next % LOOKS;
+    for (let i = 0; i < LOOKS; i++) {
+      const look = (this.next + i) % LOOKS;
+      if ((this.uses[look] ?? 0) < (this.uses[best] ?? 0)) best = look;
+    }
+    this.next = best + 1;
+    this.looks.set(key, best);
+    return best;
+  }
+
+  private letGo(key: string): void {
+    this.calls.delete(key);
+    const look = this.looks.get(key);
+    if (look !== undefined) this.uses[look] = Math.max(0, (this.uses[look] ?? 0) - 1);
   }
 }
 

@@ -78,6 +78,7 @@ export class PoolModel {
     for (const call of shot.calls) {
       this.calls.set(call.call, call);
       this.enteredMs.set(call.call, call.arrivedAtMs);
+      this.colours.callCame(programKeyOf(call));
     }
     for (const [call, atMs] of shot.enteredMs) this.enteredMs.set(call, atMs);
     for (const engine of shot.engines) this.engines.set(engine.engine, engine);
@@ -141,7 +142,7 @@ export class PoolModel {
     const key = programKeyOf(call);
     this.calls.set(call.call, call);
     if (before?.level !== call.level) this.enteredMs.set(call.call, before ? atMs : call.arrivedAtMs);
-    this.colours.take(key);
+    if (!before) this.colours.callCame(key);
     this.happenings.compare(before, call, key, atMs);
     this.listener?.callChanged(call, key, atMs);
   }
@@ -152,6 +153,7 @@ export class PoolModel {
     this.calls.delete(id);
     this.enteredMs.delete(id);
     const key = programKeyOf(call);
+    this.colours.callWent(key);
     this.series.callEnded(call, atMs);
     this.timeline.callGone(call, atMs);
     this.listener?.callGone(call, key, atMs);
@@ -176,7 +178,7 @@ export class PoolModel {
 
   private programGone(key: string): void {
     this.programs.delete(key);
-    this.colours.free(key);
+    this.colours.forget(key);
     this.listener?.programGone(key);
   }
 

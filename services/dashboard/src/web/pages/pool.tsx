@@ -69,7 +69,7 @@ function Live({ model, version }: { model: PoolModel; version: number }) {
           <h2 id="stage-title">Queues and engines</h2>
           <p class="about">
             A chip is a call, its colour its program. The less service a program has had, the higher its queue; Q1 is
-            served first. A call that has used up its level\'s quantum sinks to the next one.
+            served first. A call that has used up its level's quantum sinks to the next one.
           </p>
         </header>
         <Stage model={model} version={version} onProgram={open} label={`Pool ${pool.pool}`} />
