@@ -16,9 +16,9 @@ const LOOP_ADDED_MS_WANTED = 2;
 
 const HELP = `npm run bench:observability -- [options]
   --pairs N      systems with and without, in turns (default 10)
-  --seconds N    of load on each (default 10)
+  --seconds N    of load on each (default 15)
   --callers N    that always have a call open; 16 are run at once (default 32)
-  --tokens N     of each answer (default 32)
+  --tokens N     of each answer (default 16)
   --out FOLDER   (default load-tests/results)
 `;
 
@@ -31,9 +31,9 @@ async function main(args: readonly string[], signal: AbortSignal): Promise<void>
     return;
   }
   const pairs = whole("pairs", given.pairs, 10, 1, 100);
-  const durationMs = 1_000 * whole("seconds", given.seconds, 10, 1, 600);
+  const durationMs = 1_000 * whole("seconds", given.seconds, 15, 1, 600);
   const callers = whole("callers", given.callers, 32, 1, 1_000);
-  const tokens = whole("tokens", given.tokens, 32, 1, 1_000);
+  const tokens = whole("tokens", given.tokens, 16, 1, 1_000);
   const arms: { off: Arm; on: Arm }[] = [];
   for (let pair = 0; pair < pairs; pair++) {
     const run = async (watched: boolean) => {

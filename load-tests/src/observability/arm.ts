@@ -11,7 +11,8 @@ import { quantile } from "../stats.ts";
 
 const MODEL = "sim";
 const SCRAPE_MS = 1_000;
-const WARM_UP_MS = 2_000;
+/** Long enough for V8 to have compiled what plans: the first hundreds of plans take several times as long. */
+const WARM_UP_MS = 6_000;
 const PROBED_MS_MAX = 5_000;
 const PROBE = join(import.meta.dirname, "probe.ts");
 
