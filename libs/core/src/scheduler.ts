@@ -36,6 +36,9 @@ export interface ActiveCall {
   serviceMs: Millis;
 }
 
+/** What `place` shows of a call; it changes with the call. */
+export type CallPlace = Pick<Call, "level" | "promotedWaitingMs" | "promotedServiceMs">;
+
 /** What `past` shows of a program; it changes with the program. */
 export type ProgramTimes = Pick<
   ProgramEntry,
@@ -224,13 +227,9 @@ export class Scheduler {
     return this.state.calls.has(call);
   }
 
-  /** The queue of an un-acked call, and since when, if it was promoted into it. */
-  levelOf(id: CallId): { level: number; promotedAt: Millis | undefined } | undefined {
-    const call = this.state.calls.get(id);
-    if (!call) return undefined;
-    const { level, arrivedAt, promotedWaitingMs, promotedServiceMs } = call;
-    const sincePromotion = promotedWaitingMs + promotedServiceMs;
-    return { level, promotedAt: sincePromotion > 0 ? arrivedAt + sincePromotion : undefined };
+  /** The queue of an un-acked call, and what it had waited and been served when it was promoted last. */
+  place(id: CallId): Readonly<CallPlace> | undefined {
+    return this.state.calls.get(id);
   }
 
   /** The program's times and sums, without a copy of all that is saved. */

@@ -7,6 +7,7 @@
  * to the byte each time, so that no process that dies leaves a trace without its root.
  */
 import {
+  type CallPlace,
   type Command,
   callId,
   type EnginePlan,
@@ -32,7 +33,6 @@ import {
   spanIdBelow,
   type TerminalStatus,
   TRACED_ATTEMPTS_MAX,
-  TRACED_PROGRAMS_MAX,
   TRACED_WAITS_MAX,
   type Traced,
   traceIdOf,
@@ -40,6 +40,7 @@ import {
 import type { KnownCall } from "./arrival.ts";
 import type { Effect, TakeOver } from "./events.ts";
 import { UnsentSpans } from "./unsent-spans.ts";
+import { behind, type LastPlan, type Queue } from "./waiting.ts";
 import type { TracedOf } from "./wire.ts";
 
 /** Programs whose totals are awaited; the one that was seen first is given up above it. */
@@ -52,6 +53,10 @@ export interface CallNotes extends Pick<Traced, "programAtMs" | "arrivedAtMs" | 
   attempts: NonNullable<Traced["attempts"]>;
   /** When this leader read it. */
   readAtMs: number;
+  /** Where the core has it. */
+  place: Readonly<CallPlace> | undefined;
+  /** The queue that plans have named last; only changes are told. */
+  levelTold: number | undefined;
   /** Its last dispatch by this leader. */
   dispatched: { attempt: number; engine: string; atMs: number } | undefined;
 }
@@ -67,20 +72,6 @@ interface OpenProgram {
 type Sums = Pick<ProgramTimes, "serviceMs" | "waitingMs" | "pathServiceMs" | "endedCalls" | "engines"> & {
   endedAtMs: number;
 };
-
-interface LastPlan {
-  atMs: number;
-  /** `<tenant>/<program>` of each call of the batch. */
-  ran: string[];
-}
-
-/** What a call that is dispatched waited behind. */
-interface Queue {
-  last: LastPlan | undefined;
-  ran: readonly string[] | undefined;
-  /** Of the engine. */
-  batchCallsMax: number;
-}
 
 export interface SpanDeskSetup {
   pool: string;
@@ -143,10 +134,13 @@ export class SpanDesk {
     const id = `${tenant}/${program}`;
     const past = this.core.past(programId(id));
     const startedAtMs = past?.arrivedAt ?? storedAtMs;
+    const place = this.core.place(callId(key));
     known.notes = {
       programAtMs: startedAtMs,
       arrivedAtMs: storedAtMs,
-      waits: [{ level: this.core.levelOf(callId(key))?.level ?? 0, fromMs: storedAtMs }],
+      waits: [{ level: place?.level ?? 0, fromMs: storedAtMs }],
+      place,
+      levelTold: undefined,
       attempts: [],
       readAtMs: at,
       dispatched: undefined,
@@ -196,7 +190,7 @@ export class SpanDesk {
   /** @param batchCallsMax of the engine. */
   planned(plan: EnginePlan, batchCallsMax: number, at: number): void {
     const last = this.engines.get(plan.engine);
-    const next = { atMs: at, ran: plan.run.map(({ call }) => this.programOf(call)) };
+    const next = { atMs: at, ran: plan.run.map(({ call }) => this.calls.get(call)) };
     for (const entry of plan.run) this.dispatched(entry, plan.engine, at, { last, ran: last?.ran, batchCallsMax });
     // What is not in the batch waits behind it.
     const queue = { last, ran: next.ran, batchCallsMax };
@@ -222,10 +216,10 @@ export class SpanDesk {
     const last = notes.dispatched;
     if (last?.attempt === attempt && last.engine === engine) return;
     notes.dispatched = { attempt, engine, atMs: at };
-    const now = this.core.levelOf(callId(call));
+    const { place, arrivedAtMs } = notes;
     const before = notes.waits.at(-1);
-    if (!last && now && before && now.level !== before.level && notes.waits.length < TRACED_WAITS_MAX) {
-      notes.waits.push({ level: now.level, fromMs: now.promotedAt ?? at });
+    if (!last && place && before && place.level !== before.level && notes.waits.length < TRACED_WAITS_MAX) {
+      notes.waits.push({ level: place.level, fromMs: promotedAt(place, arrivedAtMs) ?? at });
     }
     const reason = last ? undefined : behind(notes.readAtMs, queue);
     if (reason) notes.behind = reason;
@@ -233,14 +227,12 @@ export class SpanDesk {
 
   /** What a plan says of its calls beside what the core says; nothing of those that are not traced. */
   onWire(at: number): TracedOf {
-    return (call, isDispatched) => {
-      const notes = this.calls.get(call)?.notes;
+    return ({ notes }, isDispatched) => {
       if (!notes) return undefined;
-      const level = this.core.levelOf(callId(call))?.level;
-      return {
-        ...(level === undefined ? {} : { level }),
-        ...(isDispatched ? { traced: this.tracedOf(notes, at) } : {}),
-      };
+      const level = notes.place?.level;
+      if (level === undefined || (!isDispatched && level === notes.levelTold)) return undefined;
+      notes.levelTold = level;
+      return isDispatched ? { level, traced: this.tracedOf(notes, at) } : { level };
     };
   }
 
@@ -361,24 +353,14 @@ export class SpanDesk {
     return isSampled(traceIdOf(tenant, program), this.setup.sample);
   }
 
-  private programOf(call: CallKey): string {
-    const known = this.calls.get(call);
-    return known ? `${known.address.tenant}/${known.program}` : "";
-  }
-
   private send(...spans: SpanData[]): void {
     this.emit({ kind: "sendSpans", spans });
   }
 }
 
-/** Why a call was not in the engine's batch before: asked once, when it is dispatched. */
-function behind(readAtMs: number, { last, ran, batchCallsMax }: Queue): Traced["behind"] {
-  if (!last || !ran) return { reason: "engine", calls: 0, programs: [] };
-  const isFull = ran.length >= batchCallsMax;
-  // No plan was made since it came, and there was a slot: it did not wait.
-  if (ran.length === 0 || (!isFull && last.atMs <= readAtMs)) return undefined;
-  const programs = [...new Set(ran)].slice(0, TRACED_PROGRAMS_MAX);
-  return { reason: isFull ? "slots" : "memory", calls: ran.length, programs };
+function promotedAt({ promotedWaitingMs, promotedServiceMs }: CallPlace, arrivedAtMs: number): number | undefined {
+  const sinceArrivalMs = promotedWaitingMs + promotedServiceMs;
+  return sinceArrivalMs > 0 ? arrivedAtMs + sinceArrivalMs : undefined;
 }
 
 function sumsOf(past: ProgramTimes | undefined, endedAtMs: number): Sums {

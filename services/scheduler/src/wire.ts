@@ -22,7 +22,7 @@ import type {
 import type { KnownCall } from "./arrival.ts";
 
 /** What a plan says of a traced call beside what the core says. */
-export type TracedOf = (call: CallKey, isDispatched: boolean) => { traced?: Traced; level?: number } | undefined;
+export type TracedOf = (known: KnownCall, isDispatched: boolean) => { traced?: Traced; level?: number } | undefined;
 
 export function toWirePlan(
   plan: EnginePlan,
@@ -33,7 +33,7 @@ export function toWirePlan(
 ): Plan {
   const full = ({ call, attempt, dispatch }: PlannedCall): PlanCall => {
     const known = calls.get(call);
-    const { traced, level } = tracedOf?.(call, dispatch !== undefined) ?? {};
+    const { traced, level } = (known && tracedOf?.(known, dispatch !== undefined)) ?? {};
     if (!dispatch || !known) return level === undefined ? { call, attempt } : { call, attempt, level };
     const { program, thread, reply, trace, bodyObject } = known;
     const { seq, fence, waitedMs, servedMs, continues } = dispatch;
