@@ -1,12 +1,10 @@
 /**
  * Publishing a call until it is known whether the queue has it (design §2.1).
  */
-import { AutellixError, type Bus, type PublishedCall, publishCall } from "@autellix/protocol";
+import { AutellixError, type Bus, hasPoolSubject, type PublishedCall, publishCall } from "@autellix/protocol";
 
-/** Publishes under one id while the answer stays unknown; with the pauses about 10 s beside the requests' own time. */
-const PUBLISH_TRIES_MAX = 6;
-/** The answer "unknown pool" also comes from a stream that has no leader just now; one is elected in a few seconds. */
-const POOL_TRIES_MAX = 3;
+/** Publishes under one id while the answer stays unknown; with the pauses about 20 s beside the requests' own time. */
+const PUBLISH_TRIES_MAX = 8;
 const PAUSE_MS = 300;
 const PAUSE_MS_MAX = 5_000;
 
@@ -16,6 +14,8 @@ const PAUSE_MS_MAX = 5_000;
  */
 export async function publishUntilKnown(bus: Bus, call: PublishedCall): Promise<boolean> {
   let unknown = false;
+  // The answer "unknown pool" also comes from a stream that has no leader just now; one is elected within 16 s.
+  let poolExists: boolean | undefined;
   for (let attempt = 1; attempt <= PUBLISH_TRIES_MAX; attempt++) {
     const result = await publishCall(bus, call);
     switch (result.kind) {
@@ -28,7 +28,8 @@ export async function publishUntilKnown(bus: Bus, call: PublishedCall): Promise<
       case "full":
         throw new AutellixError("queue_full");
       case "unknown_pool":
-        if (attempt >= POOL_TRIES_MAX) throw new AutellixError("not_found", `no pool ${call.address.pool}`);
+        poolExists ??= await hasPoolSubject(bus, call.address.pool);
+        if (!poolExists) throw new AutellixError("not_found", `no pool ${call.address.pool}`);
         break;
       case "unknown":
         unknown = true;
@@ -36,5 +37,6 @@ export async function publishUntilKnown(bus: Bus, call: PublishedCall): Promise<
     }
     await new Promise((resolve) => setTimeout(resolve, Math.min(PAUSE_MS_MAX, PAUSE_MS * 2 ** (attempt - 1))));
   }
+  if (!unknown) throw new AutellixError("queue_unavailable", "the queue has no leader; try again");
   return false;
 }

@@ -168,3 +168,15 @@ async function streamConfig(bus: Bus, name: string): Promise<StreamConfig | unde
     throw error;
   }
 }
+
+/**
+ * Whether CALLS takes the pool's calls. Answered by the cluster, also while the stream itself has no leader.
+ * @returns true when there is no answer: it is not known then that there is no such pool.
+ */
+export async function hasPoolSubject(bus: Bus, pool: string): Promise<boolean> {
+  try {
+    return (await bus.jsm.streams.find(subjects.callsOfPool(pool))) === CALLS_STREAM;
+  } catch (error) {
+    return !(error instanceof JetStreamApiError && error.code === JetStreamApiCodes.StreamNotFound);
+  }
+}
