@@ -14,6 +14,7 @@ import {
   type Diagnosis,
   diagnose,
   diagnosed,
+  eventually,
   JETSTREAM,
   type RigNats,
   simulated,
@@ -22,6 +23,20 @@ import {
 } from "./observe-rig.ts";
 
 const pool = { AUTELLIX_POOL: "sim" };
+/** As docs/OPERATIONS.md has it. */
+const LOOKER = {
+  publish: [
+    ...["autellix.pools.*.view", "autellix.facts", "$SYS.REQ.ACCOUNT.PING.STATZ", "$JS.API.INFO"],
+    ...[
+      "$JS.API.STREAM.INFO.*",
+      "$JS.API.CONSUMER.CREATE.KV_autellix_pools",
+      "$JS.API.CONSUMER.*.KV_autellix_pools.>",
+      "$JS.API.CONSUMER.MSG.NEXT.KV_autellix_pools.*",
+    ],
+    "$JS.API.DIRECT.GET.AUTELLIX_OUTCOMES.>",
+  ],
+  subscribe: ["autellix.pools.*.events", "_INBOX.>"],
+};
 const frontend = (port: number) => ({ AUTELLIX_PORT: String(port) });
 const isHealthy = ({ ok }: Diagnosis) => ok;
 /** The fault, and nothing else. */
@@ -97,6 +112,28 @@ describe("a system", () => {
     startService("scheduler", nats.url, pool);
     await agent.stop();
     expectSentence((await diagnosed(nats.url, names("pool.engines"))).wrong[0]);
+  });
+
+  it("is looked at by a user who may do nothing else", async () => {
+    const mayPublish = LOOKER.publish.map((subject) => JSON.stringify(subject)).join(", ");
+    const maySubscribe = LOOKER.subscribe.map((subject) => JSON.stringify(subject)).join(", ");
+    const users = `authorization { users: [ { user: all, password: a }, { user: look, password: l, permissions: { publish: [${mayPublish}], subscribe: [${maySubscribe}] } } ] }`;
+    const nats = await startNats(`${JETSTREAM}\n${users}`);
+    const as = (who: string) => nats.url.replace("//", `//${who}@`);
+    await startSystem({ ...nats, url: as("all:a") });
+    await diagnosed(as("look:l"), isHealthy);
+    const bus = await openBus({ url: as("all:a"), name: "test" });
+    onTestFinished(() => bus.nc.close());
+    const address = { pool: "sim", tenant: "default", callId: "seen" };
+    const body = Buffer.from('{"messages":[{"role":"user","content":"x"}],"max_tokens":3}');
+    await publishCall(bus, { address, body, fields: { "Autellix-Program-Id": "tea" } });
+    const traced = await eventually(async () => {
+      const seen = await cli("trace", "tea", "--nats", as("look:l"));
+      return seen.out.includes("1 call;") ? seen : undefined;
+    });
+    expect(traced).toMatchObject({ code: 0, err: "" });
+    expect((await cli("programs", "--nats", as("look:l"))).out).toMatch(/default +tea +idle/);
+    expect((await diagnose(as("look:wrong"))).wrong[0]).toMatch(/refuses the credentials/);
   });
 
   it("with two agents of one engine id", async () => {

@@ -60,6 +60,10 @@ export async function gather(options: DoctorOptions): Promise<{ evidence: Eviden
     return { evidence: await gatherAll(options, inspection, { servers, apiLevel, streams }) };
   } catch (error) {
     if (!(error instanceof Error) || error instanceof TypeError) throw error;
+    if (/permissions violation/i.test(error.message)) {
+      const text = `the user that doctor has at ${url} may not look (${error.message}): give it the permissions of a looker (docs/OPERATIONS.md)`;
+      return { findings: [wrong("nats.permissions", text)] };
+    }
     const text = `JetStream of nats-server at ${url} does not answer (${error.message}): see its log; a cluster needs more than half of its servers`;
     return { findings: [wrong("nats.jetstream", text)] };
   } finally {
