@@ -41,7 +41,7 @@ declare function getComputedStyle(element: PageElement): { outlineStyle: string;
 const PICTURES = resolve(import.meta.dirname, "../../.screenshots");
 /** Two busy cores. */
 const SEEN_MS_MAX = 60_000;
-const LONG_PROGRAMS = 5;
+const LONG_PROGRAMS = 9;
 /** Long enough to be preempted several times, short enough to end in the test. */
 const LONG_TOKENS = 120;
 const LONG_CALLS = 5;

@@ -4,7 +4,7 @@ import type { ModelListener } from "./pool-model.ts";
 import type { CallStory } from "./story.ts";
 
 /** Of one pool. */
-export const STORIES_MAX = 50_000;
+export const STORIES_MAX = 20_000;
 /** Of one call; then its last segment goes on. */
 export const SEGMENTS_MAX = 200;
 /** Of one program that a page shows; the youngest. */

@@ -48,9 +48,17 @@ function nameKey({ tenant, program }: ViewProgram): string {
   return key;
 }
 
-function compareNames(a: ViewProgram, b: ViewProgram): number {
-  const [one, other] = [nameKey(a), nameKey(b)];
-  return one < other ? -1 : one > other ? 1 : 0;
+function compareNames(a: Row, b: Row): number {
+  a.name ??= nameKey(a.program);
+  b.name ??= nameKey(b.program);
+  return a.name < b.name ? -1 : a.name > b.name ? 1 : 0;
+}
+
+interface Row {
+  program: ViewProgram;
+  value: number;
+  /** Made when it decides. */
+  name?: string;
 }
 
 export function sortedRows(programs: Iterable<ViewProgram>, order: TableOrder, filter: TableFilter): SortedRows {
@@ -58,7 +66,7 @@ export function sortedRows(programs: Iterable<ViewProgram>, order: TableOrder, f
     .toLowerCase()
     .split(/\s+/)
     .filter((word) => word !== "");
-  const rows: { program: ViewProgram; value: number }[] = [];
+  const rows: Row[] = [];
   const number = order.column === "program" ? () => 0 : numbers[order.column];
   let total = 0;
   for (const program of programs) {
@@ -74,7 +82,7 @@ export function sortedRows(programs: Iterable<ViewProgram>, order: TableOrder, f
   const sign = order.descending ? -1 : 1;
   const byName = order.column === "program" ? sign : 1;
   // Names only where numbers do not decide: they cost more.
-  rows.sort((a, b) => sign * (a.value - b.value) || byName * compareNames(a.program, b.program));
+  rows.sort((a, b) => sign * (a.value - b.value) || byName * compareNames(a, b));
   return { rows: rows.map(({ program }) => program), total };
 }
 

@@ -9,8 +9,8 @@ import { stats } from "./stats.ts";
 
 const DRAW_EVERY_MS = 100;
 /** A page may keep its thread busy with drawing for this share of the time; a slow machine draws less often. */
-const DRAW_SHARE_MAX = 0.12;
-const DRAW_EVERY_MS_MAX = 1_000;
+const DRAW_SHARE_MAX = 0.2;
+const DRAW_EVERY_MS_MAX = 400;
 const POOLS_AGAIN_MS = 1_000;
 
 export type Connection = "connecting" | "live" | "lost" | "away" | "refused";
