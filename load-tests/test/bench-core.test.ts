@@ -286,7 +286,7 @@ describe("its command line", () => {
 
   test("runs under the flags that npm start gives the scheduler", () => {
     const file = join(import.meta.dirname, "../../services/cli/src/start/service-process.ts");
-    const [, mb] = /SEMI_SPACE_MB[^\n]*\bscheduler: (\d+)/.exec(readFileSync(file, "utf8")) ?? [];
+    const [, mb] = /SEMI_SPACE_MB[^}]*\bscheduler: (\d+)/.exec(readFileSync(file, "utf8")) ?? [];
     expect(Number(mb)).toBe(SCHEDULER_SEMI_SPACE_MB);
   });
 
