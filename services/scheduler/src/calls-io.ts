@@ -2,8 +2,11 @@
 import { ackCall, ackSubjectOf, consumeCalls, deleteBody, keys, parseCallSubject, readKey } from "@autellix/protocol";
 import { type Io, PAUSE_MS, pause } from "./io.ts";
 
-/** An ack that is not confirmed after so many tries is left: the call comes again and is found ended (S4). */
-const ACK_TRIES_MAX = 8;
+/**
+ * Between two tries of an ack. It is tried until it is confirmed: a cluster that lost a server answers nothing for 4 to
+ * 16 s, and a call whose ack was left would stay in CALLS until the next leader reads it.
+ */
+const ACK_PAUSE_MS_MAX = 5_000;
 
 type Messages = Awaited<ReturnType<typeof consumeCalls>>;
 type Message = Parameters<typeof ackSubjectOf>[0];
@@ -74,11 +77,12 @@ export class CallsIo {
   }
 
   async ack(seq: number, bodyObject: string | undefined): Promise<void> {
-    for (let tries = 0; tries < ACK_TRIES_MAX && !this.#io.stopped; tries++) {
-      // Read each time: after a reconnect the call comes again under another ack subject.
+    for (let pauseMs = PAUSE_MS; !this.#io.stopped; pauseMs = Math.min(2 * pauseMs, ACK_PAUSE_MS_MAX)) {
+      // Read each time: after a reconnect the call comes again under another ack subject. One that was acked before
+      // does not, and the consumer that was made anew under the same name confirms its old one.
       const subject = this.#ackSubjects.get(seq);
       if (subject === undefined || (await ackCall(this.#io.bus, subject))) break;
-      await pause(PAUSE_MS);
+      await pause(pauseMs);
     }
     this.#ackSubjects.delete(seq);
     if (bodyObject) await deleteBody(this.#io.bus, bodyObject);
