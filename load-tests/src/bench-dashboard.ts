@@ -20,11 +20,14 @@ import { commandLine, describeMachine } from "./machine.ts";
 import { parseFlags, whole } from "./options.ts";
 import { type ProcessUse, readProcesses, useBetween } from "./processes.ts";
 import { RESULTS_FOLDER, writeReport } from "./report.ts";
+import { quantile } from "./stats.ts";
 
 const DASHBOARD = resolve(import.meta.dirname, "../../services/dashboard/src/main.ts");
 const ENGINES = 8;
 const BATCH = 16;
 const STEP_MS = 5_000;
+const COLUMNS = ["program", "level", "attained", "service", "waited", "ended", "last"];
+const SORT_PAUSE_MS = 500;
 const START_MS_MAX = 60_000;
 const MESSAGES_WANTED = 10;
 const DRAWS_WANTED = 10;
@@ -96,7 +99,9 @@ interface Measured {
   /** Shots after the first one: what a page that is too slow gets. */
   shots: number;
   sorts: number;
+  /** All of them, also those once a second. */
   sortMsMax: number;
+  askedSortsMs: number[];
   /** CPU seconds per second. */
   cores: { dashboard: number; browser: number };
   heapBytes: number[];
@@ -143,8 +148,13 @@ async function observe(
   load: Load,
   signal: AbortSignal,
 ): Promise<Measured> {
-  // Each column once: also the sort by name is one of 10,000.
-  for (const column of ["program", "service", "last"]) await page.click(`[role=columnheader].${column} button`);
+  // Each column in both directions: what a person waits for.
+  for (const column of COLUMNS) {
+    for (let i = 0; i < 2; i++) {
+      await page.click(`[role=columnheader].${column} button`);
+      await pause(SORT_PAUSE_MS, undefined, { signal });
+    }
+  }
   const use = () => ({ dashboard: readProcesses(pid), browser: page.processes() });
   const heapBytes = [await page.heapBytes()];
   const [stats, before, changes, began] = [await page.stats(), use(), leader.changes, performance.now()];
@@ -166,6 +176,7 @@ async function observe(
     shots: last.shots - stats.shots,
     sorts: last.sorts,
     sortMsMax: last.sortMsMax,
+    askedSortsMs: last.askedSortsMs,
     cores: { dashboard: cores(before.dashboard, after.dashboard), browser: cores(before.browser, after.browser) },
     heapBytes,
     rssBytes: { first: memory(before.dashboard), last: memory(after.dashboard) },
@@ -177,10 +188,15 @@ function memory(processes: readonly ProcessUse[]): number {
 }
 
 function verdict(measured: Measured): { text: string; isGood: boolean }[] {
-  const { messagesPerS, drawsPerS, sortMsMax, sorts, cores, heapBytes, changesPerS, rssBytes } = measured;
+  const { messagesPerS, drawsPerS, sortMsMax, askedSortsMs, sorts, cores, heapBytes, changesPerS, rssBytes } = measured;
   const all = cores.dashboard + cores.browser;
   const [first = Number.NaN, last = Number.NaN] = heapBytes;
   const growth = last / first - 1;
+  const slowest = Math.max(...askedSortsMs);
+  const median = quantile(
+    [...askedSortsMs].sort((a, b) => a - b),
+    0.5,
+  );
   const mb = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
   return [
     {
@@ -193,8 +209,8 @@ function verdict(measured: Measured): { text: string; isGood: boolean }[] {
       isGood: all < CORES_WANTED,
     },
     {
-      text: `sorting all programs took at most ${sortMsMax.toFixed(0)} ms, of ${sorts} sorts (wanted: ≤ ${SORT_MS_WANTED})`,
-      isGood: sortMsMax <= SORT_MS_WANTED,
+      text: `sorting all programs when a column was clicked took at most ${slowest.toFixed(0)} ms, ${median.toFixed(0)} at the median of ${askedSortsMs.length} (wanted: ≤ ${SORT_MS_WANTED}); of ${sorts} sorts, also those once a second, at most ${sortMsMax.toFixed(0)} ms`,
+      isGood: slowest <= SORT_MS_WANTED,
     },
     {
       text: `the page's heap went from ${mb(first)} to ${mb(last)} (wanted: growth ≤ ${100 * GROWTH_WANTED} %); the dashboard's memory from ${mb(rssBytes.first)} to ${mb(rssBytes.last)}`,

@@ -12,6 +12,7 @@ export interface PageStats {
   draws: number;
   sorts: number;
   sortMsMax: number;
+  askedSortsMs: number[];
 }
 
 export interface MeasuredPage {

@@ -8,8 +8,20 @@ export interface PageStats {
   /** Of the last sort of the process table. */
   sortMs: number;
   sortMsMax: number;
+  /** Of the last sorts that the person asked for, by another order or filter. */
+  askedSortsMs: number[];
 }
 
-export const stats: PageStats = { messages: 0, shots: 0, draws: 0, sorts: 0, sortMs: 0, sortMsMax: 0 };
+export const ASKED_SORTS_MAX = 100;
+
+export const stats: PageStats = {
+  messages: 0,
+  shots: 0,
+  draws: 0,
+  sorts: 0,
+  sortMs: 0,
+  sortMsMax: 0,
+  askedSortsMs: [],
+};
 
 (globalThis as { autellixStats?: PageStats }).autellixStats = stats;
