@@ -2,7 +2,7 @@
 import OpenAI from "openai";
 
 /** Tokens of each answer: seconds of work for all of them together, so that a kill meets them. */
-const COMPLETION_TOKENS = 800;
+const COMPLETION_TOKENS = 1_500;
 
 export interface Answer {
   text: string;

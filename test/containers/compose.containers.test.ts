@@ -230,9 +230,9 @@ describe.skipIf("missing" in containers)("docker compose up", () => {
   });
 
   test("the proxy is killed: what was accepted is not lost, and it is back at once", async () => {
-    const load = startCalls(system.url, MODEL, CALLS);
-    await vi.waitUntil(() => load.begun() >= CALLS / 3, BEGIN);
     const { id } = await one("proxy");
+    const load = startCalls(system.url, MODEL, CALLS);
+    await vi.waitUntil(() => load.begun() > 0, BEGIN);
     await system.docker("kill", id);
     const answers = await load.answers;
     expect(answers.some(({ error }) => error !== undefined)).toBe(true);
@@ -243,19 +243,21 @@ describe.skipIf("missing" in containers)("docker compose up", () => {
 });
 
 describe.skipIf("missing" in containers)("frontends behind the proxy", () => {
+  let proxy: Container;
+
   /** Streams that are open at each frontend now, as the proxy counts them. */
   async function openStreams(): Promise<number[]> {
-    const said = await system.compose("exec", "-T", "proxy", "wget", "-qO-", "http://127.0.0.1:8404/metrics");
+    const said = await system.docker("exec", proxy.id, "wget", "-qO-", "http://127.0.0.1:8404/metrics");
     const line = /^haproxy_server_current_sessions\{proxy="ready",server="[^"]+"\} (\d+)/gm;
     return [...said.matchAll(line)].map(([, count]) => Number(count)).filter((count) => count > 0);
   }
 
   test(`--scale frontend=${FRONTENDS}: the proxy finds them all`, async () => {
     await system.up("--scale", `frontend=${FRONTENDS}`);
+    proxy = await one("proxy");
     // It asks Docker's name server once a second, and then whether they are ready.
     const used = async () => {
-      const load = startCalls(system.url, MODEL, FRONTENDS);
-      await vi.waitUntil(() => load.begun() === FRONTENDS, BEGIN);
+      const load = startCalls(system.url, MODEL, CALLS);
       const open = await openStreams();
       await load.answers;
       return open.length;
@@ -266,8 +268,7 @@ describe.skipIf("missing" in containers)("frontends behind the proxy", () => {
   test("a program whose calls go through all of them is one program", async () => {
     const program = "through-all-frontends";
     const load = startCalls(system.url, MODEL, CALLS, program);
-    await vi.waitUntil(() => load.begun() >= FRONTENDS, BEGIN);
-    expect(await openStreams()).toHaveLength(FRONTENDS);
+    await expect.poll(openStreams, { interval: 50 }).toHaveLength(FRONTENDS);
     const answers = await load.answers;
     expectUndisturbed(answers);
     const serviceMs = answers.reduce((sum, answer) => sum + answer.serviceMs, 0);
@@ -313,10 +314,11 @@ describe.skipIf("missing" in containers)("frontends behind the proxy", () => {
   });
 
   test("one is killed: its own connections end, and no other", async () => {
+    const { id } = await one("frontend");
     const load = startCalls(system.url, MODEL, CALLS);
-    await vi.waitUntil(() => load.begun() >= CALLS / 3, BEGIN);
-    expect(await openStreams()).toEqual(Array.from({ length: FRONTENDS }, () => CALLS / FRONTENDS));
-    await system.docker("kill", (await one("frontend")).id);
+    // Waiting ones count, too: the frontend with the fewest gets the next.
+    await expect.poll(openStreams, { interval: 50 }).toEqual(Array(FRONTENDS).fill(CALLS / FRONTENDS));
+    await system.docker("kill", id);
     const answers = await load.answers;
     expect(answers.filter(({ error }) => error !== undefined)).toHaveLength(CALLS / FRONTENDS);
     for (const [index, { error, text, ends }] of answers.entries())
