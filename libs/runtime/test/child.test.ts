@@ -60,7 +60,8 @@ describe("a tied child", () => {
   });
 
   it("follows TERM", async () => {
-    const child = spawnTied("/bin/sleep", ["1000"], { env });
+    const child = spawnTied("/bin/sh", ["-c", "echo runs; exec sleep 1000"], { env, stdout: "pipe" });
+    await once(child.process.stdout ?? child.process, "data");
     child.terminate();
     expect(await child.exited).toBe(128 + 15);
     expect(isAlive(-child.groupId)).toBe(false);
