@@ -129,12 +129,17 @@ it("is after any load what a fresh snapshot and the agents say, also when the le
   const epoch = before.pool?.epoch ?? 0;
   await eventually(() => ((watch.picture?.pool?.epoch ?? 0) > epoch ? true : undefined));
   await load(60);
-  const picture = await settled(watch, pool);
-
-  const running = [...picture.calls.values()].filter(({ state }) => state === "running");
-  expect(running.map(({ call }) => call).sort(), `seed ${seed}`).toEqual(
-    agents.flatMap((a) => [...a.held.keys()]).sort(),
-  );
+  let picture = await settled(watch, pool);
+  // A plan that an agent has just received is in no report yet.
+  const running = async () => {
+    picture = await settled(watch, pool);
+    const calls = [...picture.calls.values()].filter(({ state }) => state === "running").map(({ call }) => call);
+    const held = agents.flatMap((agent) => [...agent.held.keys()]);
+    return { running: calls.sort().join(), held: held.sort().join() };
+  };
+  await expect
+    .poll(running, { timeout: 20_000, message: `seed ${seed}` })
+    .toSatisfy(({ running, held }: { running: string; held: string }) => running === held);
   for (const agent of agents)
     for (const call of agent.held.keys()) expect(picture.calls.get(call)?.engine).toBe(agent.engine);
   const inBatches = [...picture.engines.values()].reduce((sum, { run }) => sum + run.length, 0);
