@@ -4,7 +4,11 @@ import OpenAI from "openai";
 /** Tokens of each answer: seconds of work for all of them together, so that a kill meets them. */
 const COMPLETION_TOKENS = 1_500;
 
+/** Later calls repeat the texts of the first ones. */
+export const TEXTS = 12;
+
 export interface Answer {
+  index: number;
   text: string;
   /** How often an end came. */
   ends: number;
@@ -22,7 +26,7 @@ export interface Load {
 }
 
 /**
- * Streams `count` calls at once, each with a text of its own.
+ * Streams `count` calls at once, the first `TEXTS` each with a text of its own.
  * @param program of all of them; without it each is a program of its own.
  */
 export function startCalls(url: string, model: string, count: number, program?: string): Load {
@@ -31,8 +35,8 @@ export function startCalls(url: string, model: string, count: number, program?: 
   const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: "any", maxRetries: 0, timeout: 110_000 });
   const headers = program === undefined ? {} : { "Autellix-Program-Id": program };
   const ask = async (index: number): Promise<Answer> => {
-    const answer: Answer = { text: "", ends: 0, attempts: 0, serviceMs: 0 };
-    const messages = [{ role: "user" as const, content: `Call ${index}: tell me something long.` }];
+    const answer: Answer = { index, text: "", ends: 0, attempts: 0, serviceMs: 0 };
+    const messages = [{ role: "user" as const, content: `Call ${index % TEXTS}: tell me something long.` }];
     try {
       const body = { model, messages, temperature: 0, max_tokens: COMPLETION_TOKENS, stream: true } as const;
       for await (const chunk of await client.chat.completions.create(body, { headers })) {

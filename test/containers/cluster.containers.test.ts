@@ -153,6 +153,7 @@ describe.skipIf("missing" in containers)("a cluster of three nats-servers under 
     for (const { callId, text, recorded, status } of calls)
       expect({ callId, status, text }).toEqual({ callId, status: "completed", text: recorded });
     await expect.poll(() => observer.queuedCalls().catch(() => -1), SETTLE).toBe(0);
-    expect(await records()).toBe(before + STREAMED + PUBLISHED);
+    // A server that was cut off may answer for a moment as if it still led.
+    await expect.poll(() => records().catch(() => -1), SETTLE).toBe(before + STREAMED + PUBLISHED);
   });
 });

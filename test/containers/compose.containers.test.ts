@@ -5,13 +5,13 @@
 import { CALLS_STREAM, keys, OUTCOMES_STREAM, openBus, readKeys, subjects } from "@autellix/protocol";
 import { afterAll, afterEach, beforeAll, describe, expect, inject, test, vi } from "vitest";
 import { type Outsider, obtainNatsPy, startOutsider } from "../support/outsider.ts";
-import { type Answer, startCalls } from "./calls.ts";
+import { type Answer, startCalls, TEXTS } from "./calls.ts";
 import { readmeCommands } from "./readme.ts";
 import { type Container, newSystem, type System } from "./system.ts";
 
 const containers = inject("containers");
 const MODEL = "tiny";
-const CALLS = 12;
+const CALLS = TEXTS;
 const REPLICAS = 3;
 const FRONTENDS = 4;
 const BEGIN = { timeout: 60_000, interval: 50 };
@@ -270,7 +270,7 @@ describe.skipIf("missing" in containers)("frontends behind the proxy", () => {
   test("a program whose calls go through all of them is one program", async () => {
     const program = "through-all-frontends";
     const load = startCalls(system.url, MODEL, CALLS, program);
-    await expect.poll(openStreams, { interval: 50 }).toHaveLength(FRONTENDS);
+    await expect.poll(openStreams, BEGIN).toHaveLength(FRONTENDS);
     const answers = await load.answers;
     expectUndisturbed(answers);
     const serviceMs = answers.reduce((sum, answer) => sum + answer.serviceMs, 0);
@@ -289,6 +289,8 @@ describe.skipIf("missing" in containers)("frontends behind the proxy", () => {
     const program = "client-goes-away";
     const leave = new AbortController();
     const messages = [{ role: "user", content: "Tell me something long." }];
+    // With others before it, it has no answer yet when its client goes away.
+    const load = startCalls(system.url, MODEL, CALLS);
     const asking = fetch(`${system.url}/v1/chat/completions`, {
       method: "POST",
       headers: { "content-type": "application/json", "autellix-program-id": program },
@@ -300,7 +302,10 @@ describe.skipIf("missing" in containers)("frontends behind the proxy", () => {
       const read = await fetch(`${system.url}/v1/programs/${program}`);
       return (await read.json()) as { calls?: { waiting: number; running: number } };
     };
-    await vi.waitUntil(async () => ((await view()).calls?.running ?? 0) === 1, BEGIN);
+    await vi.waitUntil(async () => {
+      const { waiting = 0, running = 0 } = (await view()).calls ?? {};
+      return waiting + running === 1;
+    }, BEGIN);
     leave.abort();
     await expect(asking).rejects.toThrow();
     await expect.poll(async () => (await view()).calls, SETTLE).toMatchObject({ waiting: 0, running: 0 });
@@ -317,14 +322,17 @@ describe.skipIf("missing" in containers)("frontends behind the proxy", () => {
 
   test("one is killed: its own connections end, and no other", async () => {
     const { id } = await one("frontend");
-    const load = startCalls(system.url, MODEL, CALLS);
-    // Waiting ones count, too: the frontend with the fewest gets the next.
-    await expect.poll(openStreams, { interval: 50 }).toEqual(Array(FRONTENDS).fill(CALLS / FRONTENDS));
+    const calls = 2 * CALLS;
+    const load = startCalls(system.url, MODEL, calls);
+    // The frontend with the fewest gets the next, so each has a fourth; those that wait for an engine count, too.
+    await vi.waitUntil(() => load.begun() > 0, BEGIN);
     await system.docker("kill", id);
     const answers = await load.answers;
-    expect(answers.filter(({ error }) => error !== undefined)).toHaveLength(CALLS / FRONTENDS);
-    for (const [index, { error, text, ends }] of answers.entries())
-      if (error === undefined) expect({ text, ends }).toEqual({ text: undisturbed[index], ends: 1 });
+    const broken = answers.filter(({ error }) => error !== undefined);
+    expect(broken.length).toBeGreaterThan(0);
+    expect(broken.length).toBeLessThanOrEqual(calls / FRONTENDS);
+    for (const { error, text, ends, index } of answers)
+      if (error === undefined) expect({ text, ends }).toEqual({ text: undisturbed[index % CALLS], ends: 1 });
     // Nobody notices who comes later.
     expectUndisturbed(await startCalls(system.url, MODEL, CALLS).answers);
     await expectSettled();
