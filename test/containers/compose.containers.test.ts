@@ -318,6 +318,7 @@ describe.skipIf("missing" in containers)("frontends behind the proxy", () => {
       ends.filter((line) => line.includes('"status":"cancelled"')),
       ends.join("\n"),
     ).toHaveLength(1);
+    expectUndisturbed(await load.answers);
   });
 
   test("one is killed: its own connections end, and no other", async () => {
