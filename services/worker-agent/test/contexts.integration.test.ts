@@ -174,7 +174,14 @@ describe("an agent that ends while a call runs", () => {
     };
     const body = chat(`tell ${"a long story ".repeat(20)}`, { max_tokens: 1_500, temperature: 0 });
     const [from, to, alone, id] = [fresh("e"), fresh("e"), fresh("e"), fresh("c")];
-    const agent = await stage.agent(from, await openLlamaEngine(options), { drainMsMax: 0 });
+    const left = await openLlamaEngine(options);
+    const step = left.step.bind(left);
+    // Its call must not end before the agent does.
+    left.step = async (calls) => {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      return await step(calls);
+    };
+    const agent = await stage.agent(from, left, { drainMsMax: 0 });
     const target = await openLlamaEngine(options);
     const entry = await stage.call(id, body);
     await stage.scheduler.plan(from, { run: [entry] });
