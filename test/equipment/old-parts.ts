@@ -2,11 +2,10 @@
 import { access } from "node:fs/promises";
 import { join } from "node:path";
 import { versionAtLeast } from "@autellix/protocol";
-import { cacheDir, runChild } from "@autellix/runtime";
+import { cacheDir, runChild, unpackDebian } from "@autellix/runtime";
 import { obtainFolder } from "../engines/equipment/folder.ts";
 import type { Component } from "../engines/equipment/index.ts";
 import type { Env } from "../engines/equipment/python.ts";
-import { unpackDebian } from "./debian.ts";
 
 const DOWNLOAD_MS_MAX = 10 * 60_000;
 /** The first version that is not too old. */

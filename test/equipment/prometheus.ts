@@ -4,12 +4,11 @@ import { access, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import { cacheDir, runChild, spawnTied } from "@autellix/runtime";
+import { cacheDir, runChild, spawnTied, unpackDebian } from "@autellix/runtime";
 import { obtainFolder } from "../engines/equipment/folder.ts";
 import type { Component } from "../engines/equipment/index.ts";
 import type { Env } from "../engines/equipment/python.ts";
 import { freePort } from "../support/nats.ts";
-import { unpackDebian } from "./debian.ts";
 
 /** Rules and queries are written for it, and everything newer. */
 const VERSION_MIN = 2;

@@ -177,10 +177,10 @@ export class Scheduler {
     const { state } = this;
     for (const call of engine.run) if (isPreempted(call, engine, stamp)) state.totals.preemptions++;
     engine.planNumber = state.takePlanNumber();
-    for (const list of [batch.run, batch.reserve]) {
-      for (const call of list) if (!engine.has(call)) state.waits[call.level]?.add(waitedMs(call, at));
-    }
-    const planned = (call: Call): PlannedCall => plannedCall(engine, call, at);
+    const planned = (call: Call): PlannedCall => {
+      if (!engine.has(call)) state.waits[call.level]?.add(waitedMs(call, at));
+      return plannedCall(engine, call, at);
+    };
     const cancels = [...engine.cancels].filter((call) => call.stage === "queued");
     const plan: EnginePlan = {
       engine: engine.id,

@@ -1,8 +1,8 @@
 /**
- * The newest package of Debian, unpacked without root and without touching the system: apt runs with its own lists
+ * Packages of Debian, unpacked without root and without touching the system: apt runs with its own lists
  * and cache in a temporary folder, on the mirror that the machine is set up for.
  */
-import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Env } from "../config.ts";
 import { runChild } from "./child.ts";
@@ -12,27 +12,46 @@ const SOURCES = "/etc/apt";
 const SUITE = "sid";
 const KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
+interface UnpackOptions {
+  env: Env;
+  folder: string;
+  signal: AbortSignal;
+}
+
 /** @returns the folder into which the package was unpacked. @throws Error when this is no Debian or apt fails. */
-export async function fromDebian(
-  packageName: string,
-  { env, folder, signal }: { env: Env; folder: string; signal: AbortSignal },
-): Promise<string> {
+export async function fromDebian(packageName: string, options: UnpackOptions): Promise<string> {
   const mirror = await debianMirror();
-  const [lists, cache, unpacked] = [join(folder, "lists"), join(folder, "cache"), join(folder, "unpacked")];
-  await mkdir(join(lists, "partial"), { recursive: true });
-  await mkdir(join(cache, "archives", "partial"), { recursive: true });
-  const sources = join(folder, "sources.list");
+  const sources = join(options.folder, "sources.list");
   await writeFile(sources, `deb [signed-by=${KEYRING}] ${mirror} ${SUITE} main\n`);
-  const settings = [
+  return await unpackDebian(packageName, options, [
     `Dir::Etc::sourcelist=${sources}`,
     "Dir::Etc::sourceparts=-",
-    `Dir::State::lists=${lists}`,
-    `Dir::Cache=${cache}`,
-    "Acquire::Languages=none",
     "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false",
     "Acquire::Retries=0",
     "Acquire::http::Timeout=10",
     "Acquire::https::Timeout=10",
+  ]);
+}
+
+/**
+ * A package, by default of this machine's own release. apt works with lists and a cache of its own in the folder.
+ *
+ * @param more settings of apt.
+ * @returns the folder into which it was unpacked. @throws Error when this is no Debian, or apt fails.
+ */
+export async function unpackDebian(
+  packageName: string,
+  { env, folder, signal }: UnpackOptions,
+  more: readonly string[] = [],
+): Promise<string> {
+  const [lists, cache, unpacked] = [join(folder, "lists"), join(folder, "cache"), join(folder, "unpacked")];
+  await mkdir(join(lists, "partial"), { recursive: true });
+  await mkdir(join(cache, "archives", "partial"), { recursive: true });
+  const settings = [
+    ...more,
+    `Dir::State::lists=${lists}`,
+    `Dir::Cache=${cache}`,
+    "Acquire::Languages=none",
     // As root apt would change to a user that cannot write here.
     "APT::Sandbox::User=",
   ].flatMap((setting) => ["-o", setting]);
@@ -42,6 +61,7 @@ export async function fromDebian(
   const archive = (await readdir(folder)).find((name) => name.endsWith(".deb"));
   if (archive === undefined) throw new Error("apt downloaded no package");
   await run("dpkg-deb", ["-x", join(folder, archive), unpacked]);
+  await Promise.all([lists, cache, join(folder, archive)].map((path) => rm(path, { recursive: true, force: true })));
   return unpacked;
 }
 

@@ -1,6 +1,6 @@
 export { cacheDir } from "./cache.ts";
 export { ChildError, type ChildOptions, runChild, spawnTied, type TiedChild } from "./child.ts";
-export { debianMirror } from "./debian.ts";
+export { debianMirror, unpackDebian } from "./debian.ts";
 export { holdFolder, holdGroup, sendSignal } from "./leftovers.ts";
 export { DEFAULT_MODEL, obtainDefaultModel } from "./model.ts";
 export { NATS_VERSION, type NatsBinary, obtainNatsServer } from "./nats-binary.ts";

@@ -74,15 +74,7 @@ export function ReplayForm({ options, choice, isMaking, onChange, onMake, onUplo
               </option>
             ))}
           </optgroup>
-          {options.recordings.length > 0 && (
-            <optgroup label="Traffic of a recording">
-              {options.recordings.map((recording) => (
-                <option key={recording.name} value={`recording ${recording.name}`}>
-                  {recordingText(recording)}
-                </option>
-              ))}
-            </optgroup>
-          )}
+          <RecordingGroup label="Traffic of a recording" recordings={options.recordings} />
         </select>
       </label>
       <SideSelect label="Left" options={options} value={choice.left} onChange={(left) => set({ left })} />
@@ -177,17 +169,22 @@ function SideSelect(props: {
             </option>
           ))}
         </optgroup>
-        {options.recordings.length > 0 && (
-          <optgroup label="A recording, as it ran">
-            {options.recordings.map((recording) => (
-              <option key={recording.name} value={`recording ${recording.name}`}>
-                {recordingText(recording)}
-              </option>
-            ))}
-          </optgroup>
-        )}
+        <RecordingGroup label="A recording, as it ran" recordings={options.recordings} />
       </select>
     </label>
+  );
+}
+
+function RecordingGroup({ label, recordings }: { label: string; recordings: readonly Recording[] }) {
+  if (recordings.length === 0) return null;
+  return (
+    <optgroup label={label}>
+      {recordings.map((recording) => (
+        <option key={recording.name} value={`recording ${recording.name}`}>
+          {recordingText(recording)}
+        </option>
+      ))}
+    </optgroup>
   );
 }
 
