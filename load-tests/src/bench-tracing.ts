@@ -149,7 +149,8 @@ async function measure(stack: Stack, name: string, load: Load, seed: number, sig
   }));
   const before = stack.processes();
   const run = await runOpenLoop({ name, url: `${stack.baseUrl}/v1` }, programs, {
-    ...{ stream: false, endPrograms: false, seed, signal },
+    // Each program is ended after its call, as a client that knows us does: its totals are sent, and its context goes.
+    ...{ stream: false, endPrograms: true, seed, signal },
     onProgress: (progress) => showStatus(progressText(name, progress)),
   });
   const use = useBetween(before, stack.processes());

@@ -5,15 +5,7 @@
  */
 import type { ErrorCode } from "./errors.ts";
 import type { Dispatch, TerminalStatus } from "./messages.ts";
-import {
-  callSpanIdOf,
-  parseTraceparent,
-  rootIdOf,
-  type SpanAttributes,
-  type SpanData,
-  spanIdBelow,
-  traceIdOf,
-} from "./spans.ts";
+import { callSpanIdOf, parseTraceparent, rootIdOf, type SpanData, spanIdBelow, traceIdOf } from "./spans.ts";
 import type { CallAddress } from "./subjects.ts";
 import type { Traced } from "./traced.ts";
 
@@ -40,12 +32,8 @@ export interface CallSpanIds {
 }
 
 export function callSpanIds({ address, program }: Pick<TracedCall, "address" | "program">): CallSpanIds {
-  const { tenant } = address;
-  return {
-    traceId: traceIdOf(tenant, program),
-    rootId: rootIdOf(tenant, program),
-    callSpanId: callSpanIdOf(address),
-  };
+  const traceId = traceIdOf(address.tenant, program);
+  return { traceId, rootId: rootIdOf(traceId), callSpanId: callSpanIdOf(traceId, address) };
 }
 
 export interface CallEnd {
@@ -75,7 +63,7 @@ export function callSpan(
     name: more.name ?? "chat",
     startMs: arrivedAtMs,
     endMs: end.endedAtMs,
-    attributes: defined({
+    attributes: {
       "gen_ai.operation.name": "chat",
       "gen_ai.provider.name": "autellix",
       "gen_ai.conversation.id": program,
@@ -94,7 +82,7 @@ export function callSpan(
       "autellix.wait.reason": behind?.reason,
       "autellix.interrupt_ms": idleFromMs === undefined ? undefined : rounded(Math.max(0, arrivedAtMs - idleFromMs)),
       ...more.attributes,
-    }),
+    },
     ...(more.events ? { events: more.events } : {}),
     ...(link ? { links: [link] } : {}),
     ...(end.status === "completed" ? {} : { error: end.code ?? end.status }),
@@ -165,11 +153,6 @@ export function tracedCallOf(
   { program, thread, trace, traced }: Dispatch,
 ): TracedCall | undefined {
   return traced && { address, program, thread, trace, traced };
-}
-
-/** Without what is not known: it travels in a report as it is. */
-function defined(attributes: SpanAttributes): SpanAttributes {
-  return Object.fromEntries(Object.entries(attributes).filter(([, value]) => value !== undefined));
 }
 
 /** Three digits: microseconds are enough. */

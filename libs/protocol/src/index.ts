@@ -13,6 +13,7 @@ export * from "./nats/index.ts";
 export * from "./pool-picture.ts";
 export * from "./records.ts";
 export * from "./shown-answer.ts";
+export * from "./span-text.ts";
 export * from "./spans.ts";
 export * from "./subjects.ts";
 export * from "./traced.ts";

@@ -6,7 +6,7 @@
 import { z } from "zod";
 import { isErrorCode } from "./errors.ts";
 import { isProgramId, NAME_PATTERN, PROGRAM_ID_LENGTH_MAX } from "./ids.ts";
-import { callSpanSchema, tracedSchema } from "./traced.ts";
+import { tracedSchema } from "./traced.ts";
 
 const count = z.int().nonnegative();
 const millis = z.number().nonnegative();
@@ -145,8 +145,11 @@ export const finishedCallSchema = z.object({
   cachedTokens: count.optional(),
   /** Its context is retained: this many tokens. */
   contextTokens: count.optional(),
-  /** Set when its program is traced. */
-  span: callSpanSchema.optional(),
+  /**
+   * Its span (`spanText`), when its program is traced, in the first report that carries it: should the agent die before
+   * it was out, the leader sends the same once more.
+   */
+  span: z.string().optional(),
   /** First report that carries it: it is repeated until `reportSeen` reaches this number. */
   report: count,
 });

@@ -1,7 +1,6 @@
 /** What plans say of traced calls, for the spans that agents send (`call-spans.ts`). */
 import { z } from "zod";
 import { NAME_PATTERN } from "./ids.ts";
-import type { SpanAttributes, SpanContext, SpanEvent } from "./spans.ts";
 
 const count = z.int().nonnegative();
 const millis = z.number().nonnegative();
@@ -33,26 +32,6 @@ export const tracedSchema = z.object({
     .optional(),
   /** When its program's last call had ended, if nothing of it was active when this one came. */
   idleFromMs: millis.optional(),
-});
-
-const isObject = (value: unknown) => typeof value === "object" && value !== null;
-
-/**
- * The span of a call that has ended, as its agent sent it: should the agent die before it was out, the leader sends the
- * same once more. Its values are made by `callSpan` and are not looked at.
- */
-export const callSpanSchema = z.object({
-  traceId: z.string(),
-  spanId: z.string(),
-  parentId: z.string().optional(),
-  name: z.string(),
-  startMs: millis,
-  endMs: millis,
-  attributes: z.custom<SpanAttributes>(isObject),
-  events: z.custom<readonly SpanEvent[]>(Array.isArray).optional(),
-  links: z.custom<readonly SpanContext[]>(Array.isArray).optional(),
-  error: z.string().optional(),
-  shared: z.literal(true),
 });
 
 export type Traced = z.infer<typeof tracedSchema>;

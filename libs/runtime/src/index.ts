@@ -4,4 +4,5 @@ export * from "./logger.ts";
 export * from "./metrics/index.ts";
 export * from "./parts/index.ts";
 export * from "./service.ts";
-export * from "./telemetry/spans.ts";
+export * from "./telemetry/config.ts";
+export * from "./telemetry/sink.ts";

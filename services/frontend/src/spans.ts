@@ -7,7 +7,7 @@ const PATH = "/v1/chat/completions";
 
 /** A request that the queue has not confirmed is no call: nobody would send the span that this one is below. */
 export function sendRequestSpan(spans: SpanSink, frontend: string, fields: EndedFields, times: TraceFields): void {
-  if (!times.accepted || !isSampled(traceIdOf(fields.tenant, fields.program), spans.sample)) return;
+  if (!times.accepted || !isSampled(fields.tenant, fields.program, spans.sample)) return;
   spans.send([requestSpan(frontend, fields, times, performance.timeOrigin)]);
 }
 
@@ -19,10 +19,11 @@ export function requestSpan(
   originMs: number,
 ): SpanData {
   const { tenant, program, pool, call: callId, ttftMs, status, code, stream } = fields;
-  const parentId = callSpanIdOf({ pool, tenant, callId });
+  const traceId = traceIdOf(tenant, program);
+  const parentId = callSpanIdOf(traceId, { pool, tenant, callId });
   const startMs = originMs + times.arrivedMs;
   return {
-    traceId: traceIdOf(tenant, program),
+    traceId,
     spanId: spanIdBelow(parentId, "request", frontend),
     parentId,
     name: `POST ${PATH}`,

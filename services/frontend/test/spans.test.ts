@@ -12,7 +12,7 @@ const times = { arrivedMs: 1_000, endedMs: 1_050, accepted: true } as TraceField
 test("a request's span is below its call's, from arrival to the last byte, its first byte an event", () => {
   expect(requestSpan("f1", fields, times, 5_000)).toMatchObject({
     traceId: traceIdOf("t", "prog"),
-    parentId: callSpanIdOf({ pool: "p", tenant: "t", callId: "c" }),
+    parentId: callSpanIdOf(traceIdOf("t", "prog"), { pool: "p", tenant: "t", callId: "c" }),
     ...{ kind: "server", startMs: 6_000, endMs: 6_050 },
     events: [{ name: "first byte", atMs: 6_020 }],
   });

@@ -16,6 +16,7 @@ import type {
   ReadResult,
   RecordHead,
   SpanData,
+  SpanText,
   Status,
   TerminalStatus,
   ViewAsk,
@@ -119,7 +120,7 @@ export type Effect =
   | { kind: "sendChanges"; changes: ViewChanges }
   /** Feeds `event` after `ms`. */
   | { kind: "after"; ms: number; event: Event }
-  | { kind: "sendSpans"; spans: SpanData[] }
+  | { kind: "sendSpans"; spans: (SpanData | SpanText)[] }
   | { kind: "log"; level: "info" | "warn" | "error"; fields: Record<string, unknown>; text: string }
   /** This process may not lead any more. */
   | { kind: "stepDown"; reason: string };

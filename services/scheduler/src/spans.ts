@@ -30,6 +30,7 @@ import {
   rootSpan,
   rounded,
   type SpanData,
+  type SpanText,
   spanIdBelow,
   type TerminalStatus,
   TRACED_ATTEMPTS_MAX,
@@ -62,9 +63,12 @@ export interface CallNotes extends Pick<Traced, "programAtMs" | "arrivedAtMs" | 
 }
 
 interface OpenProgram {
+  traceId: string;
   tenant: string;
   program: string;
   startedAtMs: number;
+  /** By this leader. */
+  rootSent: boolean;
   /** As of the last end of a call of it. */
   sums: Sums;
 }
@@ -114,7 +118,8 @@ export class SpanDesk {
     for (const entry of programs) {
       if (entry.endedAt !== undefined) continue;
       const { tenant, program } = splitProgram(entry.program);
-      if (this.samples(tenant, program)) this.open(entry.program, tenant, program, entry.arrivedAt);
+      if (this.samples(tenant, program))
+        this.open(entry.program, traceIdOf(tenant, program), tenant, program, entry.arrivedAt, false);
     }
   }
 
@@ -147,11 +152,11 @@ export class SpanDesk {
       ...(idleFromMs === undefined ? {} : { idleFromMs }),
     };
     // A call that named no program is one by itself: its span has the totals.
-    if (program === known.address.callId) this.send(rootSpan(tenant, program, startedAtMs));
-    else if (!this.programs.has(id)) {
-      if (past) this.open(id, tenant, program, startedAtMs);
-      this.send(rootSpan(tenant, program, startedAtMs));
-    }
+    const isAlone = program === known.address.callId;
+    if (!isAlone && this.programs.has(id)) return;
+    const root = rootSpan(tenant, program, startedAtMs);
+    if (past && !isAlone) this.open(id, root.traceId, tenant, program, startedAtMs, true);
+    this.send(root);
   }
 
   /** A call's end is known and acked. */
@@ -275,9 +280,10 @@ export class SpanDesk {
     const { pool, epoch, leader } = this.setup;
     for (const [id, calls] of lived) {
       const { tenant, program } = splitProgram(id);
-      const rootId = rootIdOf(tenant, program);
+      const traceId = traceIdOf(tenant, program);
+      const rootId = rootIdOf(traceId);
       this.send({
-        traceId: traceIdOf(tenant, program),
+        traceId,
         spanId: spanIdBelow(rootId, "take-over", pool, epoch),
         parentId: rootId,
         name: "take-over",
@@ -318,9 +324,17 @@ export class SpanDesk {
     }
   }
 
-  private open(id: string, tenant: string, program: string, startedAtMs: number): void {
+  private open(
+    id: string,
+    traceId: string,
+    tenant: string,
+    program: string,
+    startedAtMs: number,
+    rootSent: boolean,
+  ): void {
     const past = this.core.past(programId(id));
-    this.programs.set(id, { tenant, program, startedAtMs, sums: sumsOf(past, past?.lastCompletionAt ?? startedAtMs) });
+    const sums = sumsOf(past, past?.lastCompletionAt ?? startedAtMs);
+    this.programs.set(id, { traceId, tenant, program, startedAtMs, rootSent, sums });
     if (this.programs.size <= PROGRAMS_MAX) return;
     for (const oldest of this.programs.keys()) {
       this.programs.delete(oldest);
@@ -328,11 +342,12 @@ export class SpanDesk {
     }
   }
 
-  private close({ tenant, program, startedAtMs, sums }: OpenProgram): void {
+  private close({ traceId, tenant, program, startedAtMs, rootSent, sums }: OpenProgram): void {
     this.programs.delete(`${tenant}/${program}`);
-    const rootId = rootIdOf(tenant, program);
-    this.send(rootSpan(tenant, program, startedAtMs), {
-      traceId: traceIdOf(tenant, program),
+    const rootId = rootIdOf(traceId);
+    if (!rootSent) this.send(rootSpan(tenant, program, startedAtMs, traceId));
+    this.send({
+      traceId,
       spanId: spanIdBelow(rootId, "totals", this.setup.pool),
       parentId: rootId,
       name: "program totals",
@@ -350,10 +365,10 @@ export class SpanDesk {
   }
 
   private samples(tenant: string, program: string): boolean {
-    return isSampled(traceIdOf(tenant, program), this.setup.sample);
+    return isSampled(tenant, program, this.setup.sample);
   }
 
-  private send(...spans: SpanData[]): void {
+  private send(...spans: (SpanData | SpanText)[]): void {
     this.emit({ kind: "sendSpans", spans });
   }
 }

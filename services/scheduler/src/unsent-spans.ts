@@ -1,21 +1,20 @@
 /**
  * Spans of calls that ended on an engine a moment ago. Its agent sends them; should it die before they are out, the
- * leader does. They are equal to the byte, so that one which is sent twice is one.
+ * leader does: the same text, so that one which is sent twice is one.
  */
-import type { CallKey, Report, SpanData } from "@autellix/protocol";
+import type { CallKey, Report, SpanText } from "@autellix/protocol";
 
 /** An agent's spans are out after so long. */
-const KEPT_MS_MAX = 3_000;
+const KEPT_MS_MAX = 5_000;
 /** Per engine. */
 const KEPT_CALLS_MAX = 10_000;
 
 export class UnsentSpans {
-  private readonly engines = new Map<string, Map<CallKey, { span: SpanData; at: number }>>();
+  private readonly engines = new Map<string, Map<CallKey, { span: SpanText; at: number }>>();
 
   reported({ engine, finished }: Report, at: number): void {
-    const kept = this.engines.get(engine) ?? new Map<CallKey, { span: SpanData; at: number }>();
-    // Ended calls are repeated until the agent knows that they were read.
-    for (const { call, span } of finished) if (span && !kept.has(call)) kept.set(call, { span: span as SpanData, at });
+    const kept = this.engines.get(engine) ?? new Map<CallKey, { span: SpanText; at: number }>();
+    for (const { call, span } of finished) if (span !== undefined) kept.set(call, { span, at });
     for (const [call, { at: readAt }] of kept) {
       if (at - readAt <= KEPT_MS_MAX && kept.size <= KEPT_CALLS_MAX) break;
       kept.delete(call);
@@ -24,7 +23,7 @@ export class UnsentSpans {
     else this.engines.delete(engine);
   }
 
-  take(engine: string): SpanData[] {
+  take(engine: string): SpanText[] {
     const kept = this.engines.get(engine);
     this.engines.delete(engine);
     return [...(kept?.values() ?? [])].map(({ span }) => span);

@@ -1,13 +1,14 @@
 /** What a leader adds to traces: roots, what it knows of waiting, ends without an agent, take-overs, totals. */
-import { callSpanIdOf, headers, isSampled, rootIdOf, type SpanData, traceIdOf } from "@autellix/protocol";
+import { callSpanIdOf, headers, isSampled, rootIdOf, type SpanData, spanText, traceIdOf } from "@autellix/protocol";
 import { describe, expect, it } from "vitest";
+import { readSpan } from "../../../libs/protocol/test/support/span-text.ts";
 import type { Effect } from "../src/events.ts";
 import { callMessage, ended, frontendReply, held, info, MachineBench, of, report } from "./bench.ts";
 
 const traced = { traceSample: 1 };
 const inProgram = (program: string) => ({ ...frontendReply, [headers.program]: program });
-const ROOT = rootIdOf("default", "prog");
-const spansOf = (effects: Effect[]): SpanData[] => of(effects, "sendSpans").flatMap(({ spans }) => spans);
+const ROOT = rootIdOf(traceIdOf("default", "prog"));
+const spansOf = (effects: Effect[]): SpanData[] => of(effects, "sendSpans").flatMap(({ spans }) => spans.map(readSpan));
 const named = (effects: Effect[], name: string) => spansOf(effects).filter((span) => span.name === name);
 
 describe("a program", () => {
@@ -70,7 +71,7 @@ describe("a program", () => {
     const bench = MachineBench.leading({ traceSample: 0.5 });
     const programs = Array.from({ length: 40 }, (_, index) => `p${index}`);
     for (const program of programs) bench.call(`c-${program}`, inProgram(program));
-    const wanted = programs.filter((program) => isSampled(traceIdOf("default", program), 0.5));
+    const wanted = programs.filter((program) => isSampled("default", program, 0.5));
     expect(wanted.length).toBeGreaterThan(0);
     expect(named(bench.effects, "program").map(({ attributes }) => attributes["autellix.program"])).toEqual(wanted);
   });
@@ -128,7 +129,7 @@ describe("a plan", () => {
 });
 
 describe("a call that ends without an agent", () => {
-  const id = callSpanIdOf({ pool: "p", tenant: "default", callId: "a" });
+  const id = callSpanIdOf(traceIdOf("default", "prog"), { pool: "p", tenant: "default", callId: "a" });
 
   it("has its span sent with its record", () => {
     const bench = MachineBench.leading(traced);
@@ -160,20 +161,23 @@ describe("a call that ends without an agent", () => {
 
 describe("an agent that dies", () => {
   const span = {
-    ...{ traceId: traceIdOf("default", "prog"), spanId: callSpanIdOf({ pool: "p", tenant: "default", callId: "a" }) },
+    ...{
+      traceId: traceIdOf("default", "prog"),
+      spanId: callSpanIdOf(traceIdOf("default", "prog"), { pool: "p", tenant: "default", callId: "a" }),
+    },
     ...{ parentId: ROOT, name: "chat", startMs: 1_000, endMs: 1_010, attributes: {}, shared: true as const },
   };
   const ends = () => {
     const bench = MachineBench.leading(traced);
     bench.join("e1");
     bench.call("a", inProgram("prog"));
-    bench.agent(report("e1", 2, { finished: [ended("a", { span })] }));
+    bench.agent(report("e1", 2, { finished: [ended("a", { span: spanText(span) })] }));
     return bench;
   };
 
   it("leaves no call without its span: the leader sends those of calls that had just ended there", () => {
     const bench = ends();
-    bench.agent(report("e1", 3, { finished: [ended("a", { span })] }));
+    bench.agent(report("e1", 3, { finished: [ended("a", { span: spanText(span) })] }));
     expect(spansOf(bench.pass(7_000)).filter(({ spanId }) => spanId === span.spanId)).toEqual([span]);
   });
 
@@ -183,7 +187,7 @@ describe("an agent that dies", () => {
 
   it("long after, or says goodbye, has sent them itself", () => {
     const late = ends();
-    late.at += 4_000;
+    late.at += 6_000;
     late.agent(report("e1", 3));
     expect(spansOf(late.join("e1", { incarnation: "i2" }))).toEqual([]);
     expect(spansOf(ends().agent({ kind: "exit", pool: "p", engine: "e1", incarnation: "i1" }))).toEqual([]);

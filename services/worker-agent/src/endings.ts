@@ -5,10 +5,10 @@
 import {
   type ChatCompletion,
   encodeOutcome,
-  type FinishedCall,
   type Plan,
   RESULT_INLINE_BYTES_MAX,
   type ReadResult,
+  type SpanText,
   type StoredRecord,
   type TerminalStatus,
   type WriteResult,
@@ -214,15 +214,9 @@ export class Endings {
     this.#log(call, "warn", "completed", "call had ended before, its record is gone");
   }
 
-  #finish(
-    call: HeldCall,
-    status: TerminalStatus,
-    found: boolean,
-    waitingMs: number,
-    span?: FinishedCall["span"],
-  ): void {
+  #finish(call: HeldCall, status: TerminalStatus, found: boolean, waitingMs: number, span?: SpanText): void {
     const retained = this.#contexts.of(call);
-    const report = this.#reports.finish(call.name, {
+    const entry = {
       call: call.key,
       attempt: call.attempt,
       status,
@@ -234,8 +228,8 @@ export class Endings {
       completionTokens: found ? 0 : call.completionTokens,
       ...(found ? {} : { cachedTokens: call.cachedTokens }),
       ...(retained ? { contextTokens: retained.contextTokens + retained.hostTokens } : {}),
-      ...(span ? { span } : {}),
-    });
+    };
+    const report = this.#reports.finish(call.name, entry, span);
     if (retained) retained.report = report;
     this.#state.remove(call);
   }

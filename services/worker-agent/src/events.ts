@@ -21,6 +21,7 @@ import type {
   ReadResult,
   RecordHead,
   SpanData,
+  SpanText,
   TerminalStatus,
   WriteResult,
 } from "@autellix/protocol";
@@ -173,7 +174,7 @@ export type Effect =
   | { kind: "wake"; atMs: number }
   /** A step or transfer takes longer than any may: the engine hangs, and its process must end. */
   | { kind: "hung"; afterMs: number }
-  | { kind: "sendSpans"; spans: SpanData[] }
+  | { kind: "sendSpans"; spans: (SpanData | SpanText)[] }
   | { kind: "log"; level: "debug" | "info" | "warn"; fields: Record<string, string | number | boolean>; msg: string }
   /** All that could be finished is finished: the process may end. */
   | { kind: "drained" };

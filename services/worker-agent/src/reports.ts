@@ -1,5 +1,5 @@
 /** When a report goes out, and what is in it. Whole state each time, so that a lost one does no harm (design §5). */
-import { type Counters, type FinishedCall, type Report, subjects } from "@autellix/protocol";
+import { type Counters, type FinishedCall, type Report, type SpanText, subjects } from "@autellix/protocol";
 import type { Contexts } from "./contexts.ts";
 import type { Frontends } from "./frontends.ts";
 import { FINISHED_CALLS_MAX, REPORT_GAP_MS_MIN, REPORT_IDLE_MS } from "./limits.ts";
@@ -23,6 +23,8 @@ export class Reports {
   #hello = true;
   /** By attempt name: repeated until the scheduler has read them. */
   readonly #finished = new Map<string, FinishedCall>();
+  /** By name of the call: told in one report, not repeated. */
+  readonly #spans = new Map<string, SpanText>();
 
   constructor(state: AgentState, parts: { contexts: Contexts; frontends: Frontends }) {
     this.#state = state;
@@ -57,9 +59,10 @@ export class Reports {
   }
 
   /** @returns the number of the first report that carries it. */
-  finish(name: string, entry: Omit<FinishedCall, "report">): number {
+  finish(name: string, entry: Omit<FinishedCall, "report" | "span">, span: SpanText | undefined): number {
     const report = this.#number + 1;
     this.#finished.set(name, { ...entry, report });
+    if (span !== undefined) this.#spans.set(name, span);
     this.want();
     return report;
   }
@@ -117,6 +120,15 @@ export class Reports {
     this.#steps = 0;
   }
 
+  #finishedNow(): FinishedCall[] {
+    const finished = Array.from(this.#finished, ([name, entry]) => {
+      const span = this.#spans.get(name);
+      return span === undefined ? entry : { ...entry, span };
+    });
+    this.#spans.clear();
+    return finished;
+  }
+
   #make(full: boolean): Report {
     const { setup, plan, held, batch } = this.#state;
     this.#number++;
@@ -129,7 +141,7 @@ export class Reports {
       planEpoch: plan?.epoch ?? 0,
       planNumber: plan?.number ?? 0,
       calls: [],
-      finished: [...this.#finished.values()],
+      finished: this.#finishedNow(),
       fenced: [],
       frontendsDead: this.#frontends.dead(),
       counters: { ...this.#counters, planIdleMs: this.#planIdle.totalMs },

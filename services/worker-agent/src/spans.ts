@@ -49,10 +49,14 @@ export interface HoldingEnd {
 }
 
 /** The call's span and everything below it, parents first. */
-export function endedSpans(call: HeldCall, timeline: Timeline, end: HoldingEnd, place: SpanPlace): SpanData[] {
-  const traced = tracedCallOf(call.address, call.dispatch);
-  if (!traced) return [];
-  const ids = callSpanIds(traced);
+export function endedSpans(
+  traced: TracedCall,
+  ids: CallSpanIds,
+  call: HeldCall,
+  timeline: Timeline,
+  end: HoldingEnd,
+  place: SpanPlace,
+): [SpanData, ...SpanData[]] {
   const endedAtMs = end.storedAtMs - place.offsetMs;
   const firstStepMs = (timeline.stays[0]?.fromMs ?? timeline.generatedAtMs ?? end.storedAtMs) - place.offsetMs;
   const whole: CallEnd = {

@@ -4,12 +4,13 @@
  */
 import {
   type ChatCall,
-  type FinishedCall,
+  callSpanIds,
   type FinishReason,
   type Plan,
   rootSpan,
   type SpanData,
-  traceIdOf,
+  type SpanText,
+  spanText,
 } from "@autellix/protocol";
 import type { Ending } from "./endings.ts";
 import type { HeldCall } from "./held-call.ts";
@@ -23,8 +24,6 @@ const ROOTS_MAX = 4_096;
 /** Tools that are named per call, and characters of a name that are shown. */
 const TOOLS_MAX = 4;
 const TOOL_NAME_MAX = 64;
-
-type CallSpan = NonNullable<FinishedCall["span"]>;
 
 export class Traces {
   readonly #state: AgentState;
@@ -69,16 +68,19 @@ export class Traces {
   }
 
   /** Its record is stored. @returns its own span, which the leader keeps for a while. */
-  ended(call: HeldCall, ending: Ending, finish: FinishReason | undefined): CallSpan | undefined {
+  ended(call: HeldCall, ending: Ending, finish: FinishReason | undefined): SpanText | undefined {
     const { timeline, dispatch, address } = call;
     if (!timeline || !dispatch.traced) return undefined;
     const { nowMs, epoch } = this.#state;
     const { status, outcome, waitingMs } = ending;
     const end = { status, code: outcome.error?.code, finish, storedAtMs: nowMs, epoch, waitingMs };
-    const spans = endedSpans(call, timeline, end, this.#place());
-    this.#send([...this.#root(address.tenant, dispatch.program, dispatch.traced.programAtMs), ...spans]);
+    const { program, traced } = dispatch;
+    const ids = callSpanIds({ address, program });
+    const [span, ...below] = endedSpans({ address, ...dispatch, traced }, ids, call, timeline, end, this.#place());
+    const text = spanText(span);
+    this.#send([...this.#root(ids.traceId, address.tenant, program, traced.programAtMs), text, ...below]);
     call.timeline = undefined;
-    return spans[0] as CallSpan;
+    return text;
   }
 
   /** It goes on elsewhere, or had ended elsewhere. */
@@ -96,8 +98,7 @@ export class Traces {
   }
 
   /** With the first call of a program: the leader has sent it too, and may have died before it was out. */
-  #root(tenant: string, program: string, atMs: number): SpanData[] {
-    const traceId = traceIdOf(tenant, program);
+  #root(traceId: string, tenant: string, program: string, atMs: number): SpanData[] {
     if (this.#roots.has(traceId)) return [];
     this.#roots.add(traceId);
     if (this.#roots.size > ROOTS_MAX) {
@@ -106,10 +107,10 @@ export class Traces {
         break;
       }
     }
-    return [rootSpan(tenant, program, atMs)];
+    return [rootSpan(tenant, program, atMs, traceId)];
   }
 
-  #send(spans: SpanData[]): void {
+  #send(spans: (SpanData | SpanText)[]): void {
     if (spans.length > 0) this.#state.emit({ kind: "sendSpans", spans });
   }
 }

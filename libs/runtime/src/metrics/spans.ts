@@ -1,4 +1,4 @@
-import type { SpanSink } from "../telemetry/spans.ts";
+import type { SpanSink } from "../telemetry/sink.ts";
 import type { Metrics } from "./metrics.ts";
 
 /** What became of a service's spans. */
