@@ -40,10 +40,13 @@ export function isWorkDone({ counters: before, kv: kvBefore }: Report, { counter
   );
 }
 
-export function callState({ stage, planned }: CallView, reported: ReportCall | undefined): ViewCall["state"] {
+export function callState({ stage, planned, serviceMs }: CallView, reported: ReportCall | undefined): ViewCall["state"] {
   if (stage === "settling" || stage === "closing" || stage === "ended") return "ending";
   if (stage !== "queued" || !planned) return "waiting";
-  return reported === undefined || reported.state === "fetching" ? "starting" : reported.state;
+  if (reported === undefined || reported.state === "fetching") return "starting";
+  // An agent may hold a call that has not begun yet, and calls it parked or evicted: to people it waits.
+  const isIdle = reported.state === "parked" || reported.state === "evicted";
+  return isIdle && serviceMs === 0 ? "waiting" : reported.state;
 }
 
 export function isAsked(

@@ -12,7 +12,7 @@ import {
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Event } from "../src/events.ts";
-import { ended, info, MachineBench, of, report } from "./bench.ts";
+import { ended, held, info, MachineBench, of, report } from "./bench.ts";
 
 function ask(bench: MachineBench, question: ViewAsk): ViewPage | undefined {
   return of(bench.react({ kind: "view", ask: question, token: 1 }), "answerView")[0]?.page;
@@ -195,6 +195,22 @@ describe("a watcher's picture", () => {
     expect(picture.programs.get("default/prog")).toMatchObject({ calls: { waiting: 0, running: 0, ended: 1 } });
     expect(picture.pool?.totals.ended).toBe(1);
   });
+});
+
+it("shows a call that its agent holds and has not begun as one that waits", () => {
+  const bench = MachineBench.leading();
+  bench.call("c", { [headers.program]: "prog" });
+  ask(bench, { op: "watch" });
+  const picture = snapshot(bench);
+  bench.join("e1");
+  const stateOnceTold = (number: number, state: ReportCall["state"], serviceMs: number) => {
+    bench.agent(report("e1", number, { planEpoch: 7, calls: [{ ...held("c"), state, serviceMs }] }));
+    for (const changes of due(bench)) picture.apply(changes);
+    return picture.calls.get("default/c")?.state;
+  };
+  expect(stateOnceTold(2, "evicted", 0)).toBe("waiting");
+  expect(stateOnceTold(3, "running", 400)).toBe("running");
+  expect(stateOnceTold(4, "parked", 400)).toBe("parked");
 });
 
 describe("a promotion", () => {

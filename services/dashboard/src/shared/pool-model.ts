@@ -135,8 +135,7 @@ export class PoolModel {
     if (program.state === "ended" && before?.state === "open") this.series.programEnded(program, atMs);
   }
 
-  private callChanged(told: ViewCall, atMs: number): void {
-    const call = asSeen(told);
+  private callChanged(call: ViewCall, atMs: number): void {
     const before = this.calls.get(call.call);
     if (!before && this.calls.size >= CALLS_MAX) return;
     const key = programKeyOf(call);
@@ -193,12 +192,6 @@ export class PoolModel {
       this.programGone(key);
     }
   }
-}
-
-/** An agent may hold a call that has not begun yet, and calls it parked or evicted: to people it waits. */
-function asSeen(call: ViewCall): ViewCall {
-  const isIdle = call.state === "parked" || call.state === "evicted";
-  return isIdle && call.serviceMs === 0 ? { ...call, state: "waiting" } : call;
 }
 
 /** A model that has heard nothing yet. */
