@@ -1,7 +1,7 @@
 /** Spans on their way to a collector, and what happens when it is away. */
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import { type SpanData, traceIdOf } from "@autellix/protocol";
+import { type SpanData, spanText, traceIdOf } from "@autellix/protocol";
 import { pino } from "pino";
 import { afterEach, describe, expect, it } from "vitest";
 import { z } from "zod";
@@ -13,7 +13,7 @@ afterEach(async () => {
 });
 
 /** A collector that keeps what it gets. */
-async function collector(status = 200) {
+async function collector(status = 200, answer = "") {
   const bodies: Buffer[] = [];
   const paths: string[] = [];
   const server = createServer((request, response) => {
@@ -22,7 +22,7 @@ async function collector(status = 200) {
     request.on("end", () => {
       bodies.push(Buffer.concat(parts));
       paths.push(request.url ?? "");
-      response.writeHead(status, { connection: "close" }).end();
+      response.writeHead(status, { connection: "close" }).end(answer);
     });
   });
   servers.push(server);
@@ -91,6 +91,34 @@ describe("spans", () => {
     await sink.stop();
     expect(sink.counts()).toEqual({ sent: 0, dropped: 200 });
     expect(said).toMatchObject([{ msg: "spans were dropped: the collector is away" }]);
+  });
+
+  it("that a collector does not take are counted as dropped, and its words are in the log", async () => {
+    const { url } = await collector(200, '{"partialSuccess":{"rejectedSpans":"2","errorMessage":"too old"}}');
+    const { log, said } = lines();
+    const sink = await openSpans({ url: `${url}/v1/traces`, sample: 1 }, { service: "test", instance: "i-1", log });
+    sink.send([span("a"), span("b"), span("c")]);
+    await sink.stop();
+    expect(sink.counts()).toEqual({ sent: 1, dropped: 2 });
+    expect(said).toMatchObject([{ reason: "too old" }]);
+  });
+
+  it("are told to a collector as it wants them: one message, each resource once, valid JSON", async () => {
+    const { url, text } = await collector();
+    const { log } = lines();
+    const sink = await openSpans({ url: `${url}/v1/traces`, sample: 1 }, { service: "test", instance: "i-1", log });
+    sink.send([span("own 1"), { ...span("shared 1"), shared: true }, span("own 2"), spanText(span("shared 2"))]);
+    await sink.stop();
+    const { resourceSpans } = JSON.parse(text()) as {
+      resourceSpans: { scopeSpans: { spans: { name: string }[] }[] }[];
+    };
+    const names = resourceSpans.map(({ scopeSpans }) =>
+      scopeSpans.flatMap(({ spans }) => spans.map(({ name }) => name)),
+    );
+    expect(names).toEqual([
+      ["shared 1", "shared 2"],
+      ["own 1", "own 2"],
+    ]);
   });
 
   it("above the limit are dropped at once", async () => {

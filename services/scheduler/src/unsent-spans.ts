@@ -5,7 +5,7 @@
 import type { CallKey, Report, SpanText } from "@autellix/protocol";
 
 /** An agent's spans are out after so long. */
-const KEPT_MS_MAX = 5_000;
+const KEPT_MS_MAX = 8_000;
 /** Per engine. */
 const KEPT_CALLS_MAX = 10_000;
 

@@ -187,7 +187,7 @@ describe("an agent that dies", () => {
 
   it("long after, or says goodbye, has sent them itself", () => {
     const late = ends();
-    late.at += 6_000;
+    late.at += 9_000;
     late.agent(report("e1", 3));
     expect(spansOf(late.join("e1", { incarnation: "i2" }))).toEqual([]);
     expect(spansOf(ends().agent({ kind: "exit", pool: "p", engine: "e1", incarnation: "i1" }))).toEqual([]);

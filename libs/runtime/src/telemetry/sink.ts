@@ -10,12 +10,12 @@ import type { SpansSetup } from "./config.ts";
 
 /** Spans that wait to be sent or are on their way, about 1 KB each. */
 export const SPANS_WAITING_MAX = 8_192;
-/** As many are sent at once: each message costs as much as a hundred spans. */
-const SPANS_PER_MESSAGE_MAX = 512;
-/** The first of a message waits so long for more. */
-const SPANS_DELAY_MS = 2_000;
+/** As many are sent at once: a message costs as much as a hundred spans, and delays the calls of its moment. */
+const SPANS_PER_MESSAGE_MAX = 2_048;
+/** The first of a message waits so long for more: OpenTelemetry's own default. */
+const SPANS_DELAY_MS = 5_000;
 /** Of texts, at first; of a character, at most. */
-const TEXTS_BYTES = 64 * 1024;
+const TEXTS_BYTES = 256 * 1024;
 const UTF8_BYTES_MAX = 3;
 /** A collector that answers later is taken for one that is away. */
 const EXPORT_MS_MAX = 10_000;
