@@ -54,40 +54,20 @@ export const NO_SERVICE: Service = Object.freeze(new Service());
 
 export class Call {
   readonly id: CallId;
-  seq: number;
-  readonly program: ProgramEntry;
-  readonly thread: string | undefined;
-  readonly arrivedAt: Millis;
-  readonly deadlineAt: Millis;
   stage: Stage;
-  // Links of its program's list of active calls; owned by table.ts.
-  threadBefore: Call | undefined;
-  threadAfter: Call | undefined;
 
   // ── Algorithm 1 ──
-  /** Attained service of its program when it arrived, in the policy's unit. */
-  readonly inherited: number;
-  /** Its program's longest chain of service and of waiting when it arrived: T_p and W_p of the starvation ratio. */
-  readonly pathServiceMs: Millis;
-  readonly pathWaitingMs: Millis;
   level: number;
   /** Place inside the level; equal ones in the order of `order`. */
   readonly rank: number;
   /** Enqueue number: FCFS inside a level, and its place when it comes back from a lost engine. */
   order: number;
-  /** Waiting and service at its last promotion: the ratio counts from there, the table does not. */
-  promotedWaitingMs: Millis;
-  promotedServiceMs: Millis;
-  /** It is in the heap of due promotions. */
-  promotionAwaited: boolean;
   /** The level's list that it is in; owned by queues.ts. */
   list: CallList | undefined;
 
   // ── binding and attempt ──
   engine: Engine | undefined;
   attempt: number;
-  /** What the outcome subject must hold when this attempt writes: 0 or the marker's sequence. */
-  fence: number;
   /** It has been in a plan of this attempt: an agent may hold it. */
   planned: boolean;
   /** A report showed that the agent holds it. */
@@ -96,12 +76,8 @@ export class Call {
   mayHaveRun: boolean;
   /** Its own from its first start on. */
   service: Service;
-  /** Service of earlier attempts. */
-  servedMs: Millis;
   /** Tokens of prompt and answer: estimated, then as reported. */
   contextTokens: number;
-  /** Of the prompt, at most: what was estimated may be more. */
-  readonly promptTokensMax: number;
   /** Where the last plan has its context. */
   tier: Tier;
   /** How the last plan named it, once it was held. */
@@ -115,6 +91,32 @@ export class Call {
   /** Crashes of engines that this call is charged with; > 0 makes it a suspect (design §4, Poison). */
   crashes: number;
   cancel: CancelCause | undefined;
+
+  // ── What few look at. All that every plan and report reads of a held call stands before it: close together in memory. ──
+  seq: number;
+  readonly program: ProgramEntry;
+  readonly thread: string | undefined;
+  readonly arrivedAt: Millis;
+  readonly deadlineAt: Millis;
+  // Links of its program's list of active calls; owned by table.ts.
+  threadBefore: Call | undefined;
+  threadAfter: Call | undefined;
+  /** Attained service of its program when it arrived, in the policy's unit. */
+  readonly inherited: number;
+  /** Its program's longest chain of service and of waiting when it arrived: T_p and W_p of the starvation ratio. */
+  readonly pathServiceMs: Millis;
+  readonly pathWaitingMs: Millis;
+  /** Waiting and service at its last promotion: the ratio counts from there, the table does not. */
+  promotedWaitingMs: Millis;
+  promotedServiceMs: Millis;
+  /** It is in the heap of due promotions. */
+  promotionAwaited: boolean;
+  /** What the outcome subject must hold when this attempt writes: 0 or the marker's sequence. */
+  fence: number;
+  /** Service of earlier attempts. */
+  servedMs: Millis;
+  /** Of the prompt, at most: what was estimated may be more. */
+  readonly promptTokensMax: number;
   // Where its deadline lies; owned by deadlines.ts.
   deadlineBucket: DeadlineBucket | undefined;
   deadlinePlace: number;
