@@ -1,7 +1,8 @@
 /**
  * `npm run bench:tracing`: what tracing of all programs costs. Two systems side by side, one that sends spans and one
  * that does not, loaded in turns; medians over the pairs. Each call is a program of its own, which is the dearest case.
- * Each pair has two new systems: of two equal ones, one can be dearer by some per cent for as long as it lives.
+ * Both are warmed up for long: what a new process compiles of the code that makes spans is half of what they cost in its
+ * first minute.
  */
 import { fork } from "node:child_process";
 import { once } from "node:events";
@@ -22,7 +23,7 @@ import { generateWorkload } from "./workload.ts";
 
 const CPU_US_WANTED = 150;
 const P99_MS_WANTED = 1;
-const WARM_UP_MS = 5_000;
+const WARM_UP_MS = 45_000;
 const WARM_UP_CALLERS = 8;
 const PROMPT = "What is the capital of France?";
 const STACK = [
@@ -78,11 +79,27 @@ async function main(args: readonly string[], signal: AbortSignal): Promise<void>
     tokens: whole("tokens", given.tokens, 16, 1, 1_000),
   };
   const collector = await startCollector();
+  const stacks: Stack[] = [];
   const arms: { off: Arm; on: Arm }[] = [];
   try {
+    say("starting two systems");
+    const off = await startStack({ args: STACK, signal, onProgress: showStatus });
+    stacks.push(off);
+    const on = await startStack({ args: [...STACK, "--otlp", collector.url], signal, onProgress: showStatus });
+    stacks.push(on);
+    showStatus(`warming both up, ${WARM_UP_MS / 1_000} s each`);
+    for (const stack of stacks) await warmUp(stack, load, signal);
     for (let pair = 0; pair < pairs && !signal.aborted; pair++) {
-      const name = `pair ${pair + 1} of ${pairs}`;
-      arms.push(await measurePair(name, pair % 2 === 0, collector.url, { ...load, seed: seed + pair }, signal));
+      const run = (stack: Stack, name: string) =>
+        measure(stack, `pair ${pair + 1} of ${pairs}, ${name}`, load, seed + pair, signal);
+      // In turns, so that a machine that warms up or is used by others favours none.
+      if (pair % 2 === 0) {
+        const without = await run(off, "off");
+        arms.push({ off: without, on: await run(on, "on") });
+      } else {
+        const traced = await run(on, "on");
+        arms.push({ off: await run(off, "off"), on: traced });
+      }
     }
     closeLine();
     const taken = await collector.taken();
@@ -102,33 +119,8 @@ async function main(args: readonly string[], signal: AbortSignal): Promise<void>
     if (arms.some((pair) => [pair.off, pair.on].some(({ errors }) => Object.keys(errors).length > 0)))
       process.exitCode = 1;
   } finally {
+    for (const stack of stacks) await stack.stop();
     collector.stop();
-  }
-}
-
-/** In turns, so that a machine that warms up or is used by others favours none. */
-async function measurePair(
-  name: string,
-  offFirst: boolean,
-  collectorUrl: string,
-  load: Load & { seed: number },
-  signal: AbortSignal,
-): Promise<{ off: Arm; on: Arm }> {
-  const args = { off: STACK, on: [...STACK, "--otlp", collectorUrl] };
-  const order = offFirst ? (["off", "on"] as const) : (["on", "off"] as const);
-  const stacks: { arm: "off" | "on"; stack: Stack }[] = [];
-  try {
-    say(`${name}: starting two systems`);
-    for (const arm of order) stacks.push({ arm, stack: await startStack({ args: args[arm], signal }) });
-    for (const { stack } of stacks) await warmUp(stack, load, signal);
-    const measured: Partial<Record<"off" | "on", Arm>> = {};
-    for (const { arm, stack } of stacks)
-      measured[arm] = await measure(stack, `${name}, ${arm}`, load, load.seed, signal);
-    const { off, on } = measured;
-    if (!off || !on) throw new Error("a pair has two arms");
-    return { off, on };
-  } finally {
-    for (const { stack } of stacks) await stack.stop();
   }
 }
 

@@ -9,10 +9,13 @@ import type { ProgramEntry } from "./table.ts";
 /** Changed calls and programs that wait to be looked at; above it all are forgotten, and `lost` says so. */
 export const CHANGED_MAX = 50_000;
 
+type Lists = Pick<Engine, "run" | "reserve" | "keep">;
+
 export class Changes {
   readonly calls = new Set<Call>();
   readonly programs = new Set<ProgramEntry>();
-  readonly engines = new Set<Engine>();
+  /** With the batch that it had at the last look. */
+  readonly engines = new Map<Engine, Lists>();
   /** Some were forgotten since the last look. */
   lost = false;
 
@@ -27,14 +30,20 @@ export class Changes {
     if (this.calls.size + this.programs.size > CHANGED_MAX) this.forget();
   }
 
-  /** A new batch: who entered it and who left it. Equal places are equal calls mostly, so this costs one pass. */
-  batch(before: readonly Call[], after: readonly Call[]): void {
-    const length = Math.max(before.length, after.length);
-    for (let place = 0; place < length; place++) {
-      const [old, young] = [before[place], after[place]];
-      if (old === young) continue;
-      if (old) this.call(old);
-      if (young) this.call(young);
+  /** Something that the engine shows; said before it gets a new batch. Planning pays for no more than this. */
+  engine(engine: Engine): void {
+    if (!this.engines.has(engine)) this.engines.set(engine, listsOf(engine));
+  }
+
+  /** At a look: who entered a list of a batch, and who left one, since the last look. */
+  settle(): void {
+    for (const [engine, before] of this.engines) {
+      const now = listsOf(engine);
+      for (const list of ["run", "reserve", "keep"] as const) {
+        for (const call of missingIn(now[list], before[list])) this.call(call);
+        for (const call of missingIn(before[list], now[list])) this.call(call);
+      }
+      this.engines.set(engine, now);
     }
   }
 
@@ -43,4 +52,13 @@ export class Changes {
     this.programs.clear();
     this.lost = true;
   }
+}
+
+function missingIn(list: readonly Call[], calls: readonly Call[]): readonly Call[] {
+  const listed = new Set(list);
+  return calls.filter((call) => !listed.has(call));
+}
+
+function listsOf({ run, reserve, keep }: Engine): Lists {
+  return { run, reserve, keep };
 }

@@ -11,7 +11,6 @@ import { callArrived, leaderStarted, programEnded, programStarted } from "./arri
 import { dispatchOf, markerRefused, markerWritten, nextAttempt } from "./attempts.ts";
 import { formBatch } from "./batch.ts";
 import { type Call, waitedMs } from "./call.ts";
-import type { Changes } from "./changes.ts";
 import type { CoreConfig } from "./config.ts";
 import type { Command, EnginePlan, Input, KeptCall, PlannedCall, SavedEntry } from "./contract.ts";
 import { callCancelled, outcomeSeen, timePassed } from "./endings.ts";
@@ -195,7 +194,7 @@ export class Scheduler {
       fences: engine.fences,
       windowSteps: state.config.windowSteps,
     };
-    if (state.changes) markChanged(state.changes, engine, batch);
+    state.changes?.engine(engine);
     engine.run = batch.run;
     engine.reserve = batch.reserve;
     engine.keep = batch.keep;
@@ -284,14 +283,6 @@ function runningCalls(engine: Engine): number {
   let running = 0;
   for (const call of engine.run) if (engine.has(call)) running++;
   return running;
-}
-
-/** Before the new lists take the place of the old ones. */
-function markChanged(changes: Changes, engine: Engine, batch: Batch): void {
-  changes.engines.add(engine);
-  changes.batch(engine.run, batch.run);
-  changes.batch(engine.reserve, batch.reserve);
-  changes.batch(engine.keep, batch.keep);
 }
 
 /** What a plan says of a call that is held does not change from plan to plan: it is written once. */

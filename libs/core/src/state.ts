@@ -134,7 +134,7 @@ export class State {
   addEngine(id: EngineId, incarnation: string, capacity: Engine["capacity"]): Engine {
     const engine = new Engine(id, incarnation, capacity, this.ladder.length);
     this.engines.set(id, engine);
-    this.changes?.engines.add(engine);
+    this.changes?.engine(engine);
     this.enginesChanged();
     return engine;
   }
@@ -144,7 +144,7 @@ export class State {
     this.engines.delete(engine.id);
     this.planDue.delete(engine);
     engine.retained.clear();
-    this.changes?.engines.add(engine);
+    this.changes?.engine(engine);
     for (const entry of this.table.all()) if (entry.pin === engine.id) entry.pin = undefined;
     this.enginesChanged();
   }

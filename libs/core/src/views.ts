@@ -96,7 +96,7 @@ export class Views {
 
   touchEngine(id: EngineId): void {
     const engine = this.state.engines.get(id);
-    if (engine) this.state.changes?.engines.add(engine);
+    if (engine) this.state.changes?.engine(engine);
   }
 
   takeChanges(itemsMax: number, at: Millis): ChangesView {
@@ -105,6 +105,7 @@ export class Views {
     const view: ChangesView = { calls: [], programs: [], engines: [], gone, lost: false };
     const { changes } = state;
     if (!changes) return view;
+    changes.settle();
     view.lost = changes.lost;
     changes.lost = false;
     const running = this.runningCalls();
@@ -245,13 +246,13 @@ function nextCall(entry: ProgramEntry, at: Millis): ArrivedCall {
 }
 
 /** Takes the first ones out. */
-function takeSome<T>(set: Set<T>, max: number): T[] {
+function takeSome<T>(from: Set<T> | Map<T, unknown>, max: number): T[] {
   const taken: T[] = [];
-  for (const item of set) {
+  for (const item of from.keys()) {
     if (taken.length >= max) break;
     taken.push(item);
   }
-  for (const item of taken) set.delete(item);
+  for (const item of taken) from.delete(item);
   return taken;
 }
 
