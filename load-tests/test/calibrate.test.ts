@@ -57,13 +57,19 @@ describe("calibrating", () => {
       "a CPU whose attention shows",
       {
         ...presets["smollm2-cpu"],
-        cost: { ...presets["smollm2-cpu"].cost, stepMs: 1, contextTokenMs: 0.007, attendedTokenMs: 0.006 },
+        cost: {
+          ...presets["smollm2-cpu"].cost,
+          stepMs: 1,
+          prefillMs: 5,
+          contextTokenMs: 0.007,
+          attendedTokenMs: 0.006,
+        },
       },
       4,
     ],
   ])("the simulated engine gives its preset back: %s", async (_, preset, batch) => {
     const { preset: found, fitted } = await calibrated(preset, batch);
-    const cost = { attendedTokenMs: 0, ...preset.cost, planMs: 0 };
+    const cost = { attendedTokenMs: 0, prefillMs: 0, ...preset.cost, planMs: 0 };
     for (const [name, value] of Object.entries(cost))
       expect([name, found.cost[name as keyof typeof found.cost]]).toEqual([name, expect.closeTo(value, 4)]);
     expect(found.swap.outBytesPerMs / preset.swap.outBytesPerMs).toBeCloseTo(1, 3);

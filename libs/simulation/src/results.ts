@@ -191,7 +191,7 @@ function aloneCallMs(call: CallSpec, promptTokens: number, cost: EngineCost, sys
   const prefillSteps = chunkTokens === Number.POSITIVE_INFINITY ? 1 : Math.ceil(newTokens / chunkTokens);
   const decodeSteps = Math.max(0, call.decodeTokens - 1);
   return (
-    prefillSteps * cost.stepMs +
+    prefillSteps * (cost.stepMs + (cost.prefillMs ?? 0)) +
     newTokens * cost.prefillTokenMs +
     attendedBy(newTokens, promptTokens - newTokens) * (cost.attendedTokenMs ?? 0) +
     decodeStepsCost(cost, { decodeTokens: 1, contextTokens: promptTokens }, decodeSteps) +

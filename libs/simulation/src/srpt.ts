@@ -29,5 +29,6 @@ export function workOf(cost: EngineCost, call: CallSpec, promptTokens: number): 
     cost.stepMs / TYPICAL_BATCH + cost.decodeTokenMs + (promptTokens + call.decodeTokens / 2) * cost.contextTokenMs;
   const newTokens = call.samePromptAs === undefined ? call.newPromptTokens : 0;
   const attendedMs = attendedBy(newTokens, promptTokens - newTokens) * (cost.attendedTokenMs ?? 0);
-  return newTokens * cost.prefillTokenMs + attendedMs + call.decodeTokens * tokenMs;
+  const beginMs = newTokens > 0 ? (cost.prefillMs ?? 0) : 0;
+  return beginMs + newTokens * cost.prefillTokenMs + attendedMs + call.decodeTokens * tokenMs;
 }

@@ -63,16 +63,19 @@ function isFitted(_: unknown, index: number): boolean {
 function fitSteps(points: readonly StepPoint[]): Required<CostModel> {
   const rows = points.map((point) => [
     point.passes,
+    point.prefillTokens > 0 ? 1 : 0,
     point.prefillTokens,
     point.contextTokens,
     point.decodeTokens,
     point.attendedTokens,
   ]);
-  const [stepMs = 0, prefillTokenMs = 0, contextTokenMs = 0, decodeTokenMs = 0, attendedTokenMs = 0] = fitRelative(
+  const fitted = fitRelative(
     rows,
     points.map(({ durationMs }) => durationMs),
   );
-  return { stepMs, prefillTokenMs, contextTokenMs, decodeTokenMs, attendedTokenMs };
+  const [stepMs = 0, prefillMs = 0, prefillTokenMs = 0, contextTokenMs = 0, decodeTokenMs = 0, attendedTokenMs = 0] =
+    fitted;
+  return { stepMs, prefillMs, prefillTokenMs, contextTokenMs, decodeTokenMs, attendedTokenMs };
 }
 
 /** One transfer's time is a beginning and its bytes; both directions begin alike in the model, so the mean is taken. */

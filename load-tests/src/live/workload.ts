@@ -96,7 +96,7 @@ export function workOf(calls: readonly CallSpec[], { cost, sliceTokens, batchCal
   let workMs = 0;
   for (const { promptTokens, completionTokens } of calls) {
     workMs +=
-      Math.ceil(promptTokens / sliceTokens) * cost.stepMs +
+      Math.ceil(promptTokens / sliceTokens) * (cost.stepMs + (cost.prefillMs ?? 0)) +
       promptTokens * cost.prefillTokenMs +
       attendedBy(promptTokens, contextTokens) * (cost.attendedTokenMs ?? 0);
     contextTokens += promptTokens;

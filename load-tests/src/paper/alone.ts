@@ -16,7 +16,8 @@ export function aloneWithGapsMs(program: ProgramSpec, cost: CostModel): number {
     const { newPromptTokens } = call;
     const attendedMs =
       attendedBy(newPromptTokens, (prompts[index] ?? 0) - newPromptTokens) * (cost.attendedTokenMs ?? 0);
-    ends.push(ready + call.gapMs + newPromptTokens * cost.prefillTokenMs + attendedMs + decodeMs);
+    const prefillMs = (cost.prefillMs ?? 0) + newPromptTokens * cost.prefillTokenMs + attendedMs;
+    ends.push(ready + call.gapMs + prefillMs + decodeMs);
   }
   return Math.max(0, ...ends);
 }

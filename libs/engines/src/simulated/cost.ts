@@ -10,6 +10,11 @@ export interface CostModel {
   /** Computing one generated token, where that is not hidden behind the weights. Default 0. */
   decodeTokenMs?: number;
   /**
+   * Beginning to compute prompt tokens, once in a step that does: a CPU takes another way for many tokens of a sequence
+   * than for one. Default 0.
+   */
+  prefillMs?: number;
+  /**
    * Attention of one prompt token to one token before it, where it is not hidden behind the rest (a CPU, long
    * prompts). Default 0.
    */
@@ -210,6 +215,7 @@ export interface StepLoad {
 export function stepCost(cost: CostModel, load: StepLoad): number {
   return (
     cost.stepMs +
+    (load.prefillTokens > 0 ? (cost.prefillMs ?? 0) : 0) +
     load.prefillTokens * cost.prefillTokenMs +
     load.contextTokens * cost.contextTokenMs +
     load.decodeTokens * (cost.decodeTokenMs ?? 0) +
