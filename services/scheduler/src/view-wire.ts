@@ -40,7 +40,10 @@ export function isWorkDone({ counters: before, kv: kvBefore }: Report, { counter
   );
 }
 
-export function callState({ stage, planned, serviceMs }: CallView, reported: ReportCall | undefined): ViewCall["state"] {
+export function callState(
+  { stage, planned, serviceMs }: CallView,
+  reported: ReportCall | undefined,
+): ViewCall["state"] {
   if (stage === "settling" || stage === "closing" || stage === "ended") return "ending";
   if (stage !== "queued" || !planned) return "waiting";
   if (reported === undefined || reported.state === "fetching") return "starting";
