@@ -2,7 +2,7 @@
  * `docker compose up`, as README says: it becomes healthy, answers, and goes on when any one container is killed. Calls
  * that are under way end once, with the text of an undisturbed run (S1, S2).
  */
-import { CALLS_STREAM, keys, OUTCOMES_STREAM, openBus, readKeys, subjects } from "@autellix/protocol";
+import { CALLS_STREAM, keys, OUTCOMES_STREAM, openBus, readKeys, readPicture, subjects } from "@autellix/protocol";
 import { afterAll, afterEach, beforeAll, describe, expect, inject, test, vi } from "vitest";
 import { type Outsider, obtainNatsPy, startOutsider } from "../support/outsider.ts";
 import { type Answer, startCalls, TEXTS } from "./calls.ts";
@@ -59,7 +59,7 @@ async function schedulers(): Promise<{ leader: Container; standby: Container }> 
 
 function expectUndisturbed(answers: readonly Answer[]): void {
   expect(answers.map(({ text, error, ends }) => ({ text, error, ends }))).toEqual(
-    undisturbed.map((text) => ({ text, error: undefined, ends: 1 })),
+    answers.map((_, index) => ({ text: undisturbed[index % TEXTS], error: undefined, ends: 1 })),
   );
 }
 
@@ -121,6 +121,23 @@ async function expectSettled(): Promise<void> {
     .toBe(0);
 }
 
+/** As the agent in the container calls it. */
+async function engineOf({ id }: Container): Promise<string> {
+  const engine = /"engine":"([^"]+)"/.exec(await system.docker("logs", id))?.[1];
+  if (engine === undefined) throw new Error(`${id} has not said its engine's name`);
+  return engine;
+}
+
+/** Calls in the batch that the leader has planned for the engine. */
+async function runningOn(engine: string): Promise<number> {
+  const bus = await openBus({ url: system.natsUrls[0] ?? "", name: "containers test" });
+  try {
+    return (await readPicture(bus, MODEL))?.engines.get(engine)?.run.length ?? 0;
+  } finally {
+    await bus.nc.close();
+  }
+}
+
 /** Kills the container while calls run through the others. @returns the answers. */
 async function killWhileRunning({ id }: Container): Promise<Answer[]> {
   const load = startCalls(system.url, MODEL, CALLS);
@@ -165,8 +182,7 @@ describe.skipIf("missing" in containers)("docker compose up", () => {
 
   test("engines have names of their own, and room in /dev/shm for their contexts", async () => {
     const agents = await system.containers("worker-agent");
-    const names = agents.map(({ id }) => system.docker("logs", id).then((log) => /"engine":"([^"]+)"/.exec(log)?.[1]));
-    expect(new Set(await Promise.all(names)).size).toBe(2);
+    expect(new Set(await Promise.all(agents.map(engineOf))).size).toBe(2);
     const [agent] = agents;
     const bytes = Number(
       await system.docker("exec", agent?.id ?? "", "sh", "-c", "df -B1 --output=size /dev/shm | tail -1"),
@@ -214,7 +230,13 @@ describe.skipIf("missing" in containers)("docker compose up", () => {
   });
 
   test("a worker agent is killed: its calls go on at the other one", async () => {
-    const answers = await killWhileRunning(await one("worker-agent"));
+    const agent = await one("worker-agent");
+    const engine = await engineOf(agent);
+    // Twice as many as elsewhere: some must run on it still when the kill has come.
+    const load = startCalls(system.url, MODEL, 2 * CALLS);
+    await vi.waitUntil(async () => load.begun() > 0 && (await runningOn(engine)) > 0, BEGIN);
+    await system.docker("kill", agent.id);
+    const answers = await load.answers;
     expectUndisturbed(answers);
     expect(answers.some(({ attempts }) => attempts > 1)).toBe(true);
     expect(await askByNats(system.natsUrls[0] ?? "", "outside-agent")).toMatchObject({ status: "completed" });
