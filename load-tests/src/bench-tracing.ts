@@ -1,8 +1,7 @@
 /**
  * `npm run bench:tracing`: what tracing of all programs costs. Two systems side by side, one that sends spans and one
  * that does not, loaded in turns; medians over the pairs. Each call is a program of its own, which is the dearest case.
- * Both are warmed up for long: what a new process compiles of the code that makes spans is half of what they cost in its
- * first minute.
+ * Both are warmed up for long, so that what is measured is compiled.
  */
 import { fork } from "node:child_process";
 import { once } from "node:events";
