@@ -2,9 +2,9 @@
  * Whatever dies by kill -9 while calls run: each call ends once, nobody sees a gap, a repetition or a broken
  * character, and greedy text is that of an undisturbed run (S1, S2).
  */
-import { CALLS_STREAM, openBus } from "@autellix/protocol";
 import OpenAI from "openai";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { queueDrained } from "../support/queue.ts";
 import { startTestStack, type TestStack } from "../support/stack.ts";
 
 const CALLS = 20;
@@ -88,22 +88,12 @@ function expectUndisturbed(answers: Answer[]): void {
   }
 }
 
-async function queueDrained(): Promise<void> {
-  const bus = await openBus({ url: stack.natsUrl, name: "faults test" });
-  try {
-    const left = async () => (await bus.jsm.streams.info(CALLS_STREAM)).state.messages;
-    await expect.poll(left, { timeout: SETTLE_MS_MAX, interval: 100 }).toBe(0);
-  } finally {
-    await bus.nc.close();
-  }
-}
-
 test("the leading scheduler is killed: its standby goes on, and no running call starts over", async () => {
   const { answers, killed } = await killWhileRunning(/^scheduler-.*-0$/);
   expect(killed).toBe(1);
   expectUndisturbed(answers);
   for (const answer of answers) if (answer.wasRunning) expect(answer.attempts).toBe(1);
-  await queueDrained();
+  await queueDrained(stack.natsUrl, SETTLE_MS_MAX);
 });
 
 test("all schedulers are killed: running calls finish without one, the others when one is back", async () => {
@@ -111,7 +101,7 @@ test("all schedulers are killed: running calls finish without one, the others wh
   expect(killed).toBe(2);
   expectUndisturbed(answers);
   for (const answer of answers) if (answer.wasRunning) expect(answer.attempts).toBe(1);
-  await queueDrained();
+  await queueDrained(stack.natsUrl, SETTLE_MS_MAX);
 });
 
 test("an agent is killed and is back at once: its calls go on where they were", async () => {
@@ -119,21 +109,21 @@ test("an agent is killed and is back at once: its calls go on where they were", 
   expect(killed).toBe(1);
   expectUndisturbed(answers);
   expect(answers.some(({ attempts }) => attempts > 1)).toBe(true);
-  await queueDrained();
+  await queueDrained(stack.natsUrl, SETTLE_MS_MAX);
 });
 
 test("all agents are killed at once", async () => {
   const { answers, killed } = await killWhileRunning(/^worker-agent-/);
   expect(killed).toBe(2);
   expectUndisturbed(answers);
-  await queueDrained();
+  await queueDrained(stack.natsUrl, SETTLE_MS_MAX);
 });
 
 test("nats-server is killed: tokens that were lost on the way are filled in", async () => {
   const { answers, killed } = await killWhileRunning(/^nats-server$/);
   expect(killed).toBeGreaterThan(0);
   expectUndisturbed(answers);
-  await queueDrained();
+  await queueDrained(stack.natsUrl, SETTLE_MS_MAX);
 });
 
 test("one process after the other is killed at random while calls keep coming", async () => {
@@ -152,5 +142,5 @@ test("one process after the other is killed at random while calls keep coming", 
       `seed ${seed}, round ${round}, ${pattern}`,
     ).toEqual(undisturbed);
   }
-  await queueDrained();
+  await queueDrained(stack.natsUrl, SETTLE_MS_MAX);
 });

@@ -1,7 +1,7 @@
 /** The whole system on a real vLLM, which is stopped, killed and started again under its calls. */
-import { CALLS_STREAM, openBus } from "@autellix/protocol";
 import OpenAI from "openai";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
+import { queueDrained } from "../support/queue.ts";
 import { startTestStack, type TestStack } from "../support/stack.ts";
 import { untilMetric } from "./metrics.ts";
 import { isMissing, need } from "./need.ts";
@@ -24,16 +24,6 @@ interface Answer {
 
 // No retries: an SDK that tried again would hide a lost call.
 const clientOf = (url: string) => new OpenAI({ baseURL: `${url}/v1`, apiKey: "any", maxRetries: 0 });
-
-async function queueDrained(stack: TestStack): Promise<void> {
-  const bus = await openBus({ url: stack.natsUrl, name: "engines test" });
-  try {
-    const left = async () => (await bus.jsm.streams.info(CALLS_STREAM)).state.messages;
-    await expect.poll(left, { timeout: SETTLE_MS_MAX, interval: 100 }).toBe(0);
-  } finally {
-    await bus.nc.close();
-  }
-}
 
 describe.skipIf(isMissing(vllm))("the whole system on vLLM", () => {
   let server: EngineServer;
@@ -96,7 +86,7 @@ describe.skipIf(isMissing(vllm))("the whole system on vLLM", () => {
 
   it("answers as the server itself does", async () => {
     expect(await Promise.all(wanted.map((_, i) => askUs(i)))).toEqual(wanted);
-    await queueDrained(stack);
+    await queueDrained(stack.natsUrl, SETTLE_MS_MAX);
   });
 
   it("hands on what only the server knows: a JSON schema, a field of its own", async () => {
@@ -129,12 +119,12 @@ describe.skipIf(isMissing(vllm))("the whole system on vLLM", () => {
 
   it("loses no call and answers none twice when the server is stopped and started again", async () => {
     expect(await askWhileDown(() => server.terminate())).toEqual(wanted);
-    await queueDrained(stack);
+    await queueDrained(stack.natsUrl, SETTLE_MS_MAX);
   });
 
   it("loses no call and answers none twice when the server is killed and started again", async () => {
     expect(await askWhileDown(() => server.kill())).toEqual(wanted);
-    await queueDrained(stack);
+    await queueDrained(stack.natsUrl, SETTLE_MS_MAX);
   });
 });
 
@@ -169,6 +159,6 @@ describe.skipIf(isMissing(vllm))("the whole system on vLLM with a real chat mode
     await untilMetric(server.url, RUNNING, (running) => running === 1);
     abort.abort();
     await untilMetric(server.url, RUNNING, (running) => running === 0, SETTLE_MS_MAX);
-    await queueDrained(stack);
+    await queueDrained(stack.natsUrl, SETTLE_MS_MAX);
   });
 });
