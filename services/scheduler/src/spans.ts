@@ -119,7 +119,13 @@ export class SpanDesk {
       if (entry.endedAt !== undefined) continue;
       const { tenant, program } = splitProgram(entry.program);
       if (this.samples(tenant, program))
-        this.open(entry.program, traceIdOf(tenant, program), tenant, program, entry.arrivedAt, false);
+        this.open({
+          traceId: traceIdOf(tenant, program),
+          tenant,
+          program,
+          startedAtMs: entry.arrivedAt,
+          rootSent: false,
+        });
     }
   }
 
@@ -155,7 +161,7 @@ export class SpanDesk {
     const isAlone = program === known.address.callId;
     if (!isAlone && this.programs.has(id)) return;
     const root = rootSpan(tenant, program, startedAtMs);
-    if (past && !isAlone) this.open(id, root.traceId, tenant, program, startedAtMs, true);
+    if (past && !isAlone) this.open({ traceId: root.traceId, tenant, program, startedAtMs, rootSent: true });
     this.send(root);
   }
 
@@ -324,17 +330,10 @@ export class SpanDesk {
     }
   }
 
-  private open(
-    id: string,
-    traceId: string,
-    tenant: string,
-    program: string,
-    startedAtMs: number,
-    rootSent: boolean,
-  ): void {
+  private open(seen: Omit<OpenProgram, "sums">): void {
+    const id = `${seen.tenant}/${seen.program}`;
     const past = this.core.past(programId(id));
-    const sums = sumsOf(past, past?.lastCompletionAt ?? startedAtMs);
-    this.programs.set(id, { traceId, tenant, program, startedAtMs, rootSent, sums });
+    this.programs.set(id, { ...seen, sums: sumsOf(past, past?.lastCompletionAt ?? seen.startedAtMs) });
     if (this.programs.size <= PROGRAMS_MAX) return;
     for (const oldest of this.programs.keys()) {
       this.programs.delete(oldest);

@@ -11,6 +11,7 @@ import {
   type SpanData,
   type SpanText,
   spanText,
+  tracedCallOf,
 } from "@autellix/protocol";
 import type { Ending } from "./endings.ts";
 import type { HeldCall } from "./held-call.ts";
@@ -70,15 +71,15 @@ export class Traces {
   /** Its record is stored. @returns its own span, which the leader keeps for a while. */
   ended(call: HeldCall, ending: Ending, finish: FinishReason | undefined): SpanText | undefined {
     const { timeline, dispatch, address } = call;
-    if (!timeline || !dispatch.traced) return undefined;
+    const traced = tracedCallOf(address, dispatch);
+    if (!timeline || !traced) return undefined;
     const { nowMs, epoch } = this.#state;
     const { status, outcome, waitingMs } = ending;
     const end = { status, code: outcome.error?.code, finish, storedAtMs: nowMs, epoch, waitingMs };
-    const { program, traced } = dispatch;
-    const ids = callSpanIds({ address, program });
-    const [span, ...below] = endedSpans({ address, ...dispatch, traced }, ids, call, timeline, end, this.#place());
+    const ids = callSpanIds(traced);
+    const [span, ...below] = endedSpans(traced, ids, call, timeline, end, this.#place());
     const text = spanText(span);
-    this.#send([...this.#root(ids.traceId, address.tenant, program, traced.programAtMs), text, ...below]);
+    this.#send([...this.#root(ids.traceId, address.tenant, traced.program, traced.traced.programAtMs), text, ...below]);
     call.timeline = undefined;
     return text;
   }
