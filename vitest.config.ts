@@ -1,5 +1,8 @@
 import { defineConfig } from "vitest/config";
 
+/** Most take milliseconds; those with a process or a simulation take seconds, and many times that beside other work. */
+const UNIT_TIMEOUT_MS = 60_000;
+
 /** Seconds that one test may take before it is a failure; real engines on 2 busy cores are slow. */
 const INTEGRATION_TIMEOUT_MS = 120_000;
 
@@ -36,6 +39,8 @@ export default defineConfig({
             "**/*.containers.test.ts",
             "**/node_modules/**",
           ],
+          testTimeout: UNIT_TIMEOUT_MS,
+          hookTimeout: UNIT_TIMEOUT_MS,
         },
       },
       {

@@ -48,7 +48,7 @@ describe("runChild", () => {
 });
 
 describe("a tied child", () => {
-  it("ends with its parent, though that was killed with -9 and it ignores TERM", { timeout: 30_000 }, async () => {
+  it("ends with its parent, though that was killed with -9 and it ignores TERM", async () => {
     const parent = spawn(process.execPath, [fileURLToPath(new URL("fixtures/parent.ts", import.meta.url))], {
       stdio: ["ignore", "pipe", "inherit"],
     });

@@ -1,6 +1,7 @@
 /** Grammars at work: which token may come next, given those that came. */
 import { AutellixError } from "@autellix/protocol";
 import { type Llama, type LlamaGrammar, LlamaGrammarEvaluationState, type LlamaModel } from "node-llama-cpp";
+import { bindingsOf } from "./bindings.ts";
 import { messageOf } from "./library.ts";
 
 /** Where an answer stands in its grammar. */
@@ -10,17 +11,6 @@ export interface GrammarState {
   accept(id: number): void;
   /** Whether the answer may end here. */
   readonly isComplete: boolean;
-}
-
-/**
- * Part of node-llama-cpp that its types leave out, hence the exact version in `package.json`. Its public interface only
- * lets a state follow what the library itself samples; a resumed call must replay ids that another attempt sampled.
- */
-interface Bindings {
-  AddonSampler: {
-    canBeNextTokenForGrammarEvaluationState(state: unknown, id: number): boolean;
-    acceptGrammarEvaluationStateToken(state: unknown, id: number): void;
-  };
 }
 
 /** @throws AutellixError `unsupported_parameter` when llama.cpp cannot parse it. */
@@ -34,7 +24,9 @@ export async function compileGrammar(llama: Llama, grammar: string, param: strin
 }
 
 export function grammarState(model: LlamaModel, grammar: LlamaGrammar): GrammarState {
-  const { AddonSampler } = (model.llama as unknown as { _bindings: Bindings })._bindings;
+  // Its public interface only lets a state follow what the library itself samples; a resumed call must replay ids that
+  // another attempt sampled.
+  const { AddonSampler } = bindingsOf(model.llama);
   const state = new LlamaGrammarEvaluationState({ model, grammar });
   const native = (state as unknown as { _state: unknown })._state;
   const end = model.tokens.eos ?? model.tokens.eot;

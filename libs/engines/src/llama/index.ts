@@ -5,6 +5,7 @@ import { Contexts } from "./contexts.ts";
 import { BatchCounter, LlamaEngine } from "./engine.ts";
 import { type Log, loadModel, logsArrived, messageOf, useLlama } from "./library.ts";
 import { CallMaker } from "./make-call.ts";
+import { freeSamplers } from "./samplers.ts";
 import { CPU_SLICE_TOKENS_MAX, GPU_SLICE_TOKENS_MAX, measureSlice } from "./slice.ts";
 import { fingerprintOf, openTier, type Tier } from "./tier.ts";
 
@@ -112,12 +113,14 @@ export async function openLlamaEngine(options: LlamaOptions): Promise<LlamaEngin
       batches,
       dispose: async () => {
         await context.dispose();
+        freeSamplers(loaded);
         await loaded.dispose();
         await use.release();
       },
     });
   } catch (error) {
     await tier?.files.close();
+    if (model !== undefined) freeSamplers(model);
     await model?.dispose();
     await use.release();
     throw error;

@@ -4,6 +4,7 @@
 import { open } from "node:fs/promises";
 import { AutellixError } from "@autellix/protocol";
 import { getLlama, type Llama, LlamaLogLevel, type LlamaModel } from "node-llama-cpp";
+import { reuseSamplers } from "./samplers.ts";
 
 export type LogLevel = "error" | "warn" | "info" | "debug";
 export type Log = (level: LogLevel, message: string) => void;
@@ -63,7 +64,9 @@ export async function useLlama(gpu: "auto" | false, log: Log): Promise<LlamaUse>
     await (await mine.llama).dispose();
   };
   try {
-    return { llama: await mine.llama, release };
+    const llama = await mine.llama;
+    reuseSamplers(llama);
+    return { llama, release };
   } catch (cause) {
     if (shared === mine) shared = undefined;
     throw new AutellixError(
