@@ -38,8 +38,8 @@ export const REPORT_IDLE_MS = 500;
 /** Reports are coalesced: what happens within this time goes into one. */
 export const REPORT_GAP_MS_MIN = 2;
 
-/** Tokens of steps within this time share a message. Far below what a reader can tell, and below a real engine's step. */
-export const TOKENS_GAP_MS_MIN = 2;
+/** Tokens of steps within this time share a message: fifty a second are more than a reader can tell (decision 0015). */
+export const TOKENS_GAP_MS_MIN = 20;
 
 /** Ends that no plan has confirmed. Above it nothing is taken on: a report must stay below the payload limit. */
 export const FINISHED_CALLS_MAX = 1_000;

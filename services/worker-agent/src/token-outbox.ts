@@ -1,6 +1,7 @@
 /**
  * Tokens on their way to frontends: one message per frontend and step. Steps that are faster than `TOKENS_GAP_MS_MIN`
- * share one: each message costs a system call here and one there, and nobody reads a thousand chunks a second.
+ * share one: each message costs a system call here, at nats-server and at the frontend, and nobody reads a hundred
+ * chunks a second. A call's first tokens and its last ones are sent at once.
  */
 import { type FrontendMessage, subjects, type TokenItem } from "@autellix/protocol";
 import { TOKENS_GAP_MS_MIN } from "./limits.ts";
@@ -12,6 +13,8 @@ const TIMER = "tokens";
 export class TokenOutbox {
   readonly #state: AgentState;
   readonly #pending = new Map<string, TokenItem[]>();
+  /** A call's first tokens are among them. */
+  #hasFirst = false;
   #sentAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(state: AgentState) {
@@ -19,6 +22,7 @@ export class TokenOutbox {
   }
 
   add(frontend: string, item: TokenItem): void {
+    this.#hasFirst ||= item.index === 0;
     const items = this.#pending.get(frontend);
     if (!items) this.#pending.set(frontend, [item]);
     else if (!joined(items, item)) items.push(item);
@@ -28,7 +32,7 @@ export class TokenOutbox {
   afterStep(now: boolean): void {
     if (this.#pending.size === 0) return;
     const dueMs = this.#sentAtMs + TOKENS_GAP_MS_MIN;
-    if (now || dueMs <= this.#state.nowMs) this.#send();
+    if (now || this.#hasFirst || dueMs <= this.#state.nowMs) this.#send();
     else if (!this.#state.timers.has(TIMER)) this.#state.timers.set(TIMER, dueMs, () => this.#send());
   }
 
@@ -46,6 +50,7 @@ export class TokenOutbox {
       this.#state.emit({ kind: "send", subject: subjects.tokens(frontend), message });
     }
     this.#pending.clear();
+    this.#hasFirst = false;
   }
 }
 
