@@ -1,4 +1,4 @@
-import { decode, type OutcomeBody } from "@autellix/protocol";
+import { decode, type FrontendMessage, type OutcomeBody } from "@autellix/protocol";
 import { beforeEach, describe, expect, it } from "vitest";
 import { GAP_TEXT_LENGTH_MAX } from "../src/limits.ts";
 import { TokenLog } from "../src/token-log.ts";
@@ -52,7 +52,9 @@ describe("a step", () => {
     rig.plan({ run: [entry("t/a"), entry("t/b")] });
     rig.ready("t/a", "t/b");
     const texts = () =>
-      rig.of("send").flatMap(({ message }) => (message.kind === "tokens" ? message.items.map(({ text }) => text) : []));
+      rig
+        .of("send")
+        .flatMap(({ message }) => (message as FrontendMessage & { kind: "tokens" }).items.map(({ text }) => text));
     const step = (calls: Parameters<Rig["stepped"]>[0], ms: number) => {
       rig.stepped(calls, ms);
       return texts();
