@@ -2,6 +2,7 @@
  * What a frontend knows of the pools: which serve a model, how full they are, and where a program's calls go.
  */
 import type { Status } from "@autellix/protocol";
+import { LRUCache } from "lru-cache";
 import type { Failure } from "./events.ts";
 import { type Limits, RETRY_AFTER_S } from "./limits.ts";
 
@@ -15,13 +16,14 @@ interface Heard {
 export class Pools {
   readonly #models = new Map<string, readonly string[]>();
   readonly #heard = new Map<string, Heard>();
-  /** Pool by tenant, program and model, the longest unused first. */
-  readonly #programs = new Map<string, string>();
+  /** Pool by tenant, program and model. */
+  readonly #programs: LRUCache<string, string>;
   readonly #limits: Limits;
   #modelsRead = false;
 
   constructor(limits: Limits) {
     this.#limits = limits;
+    this.#programs = new LRUCache({ max: limits.programsMax });
   }
 
   modelSeen(model: string, pools: readonly string[] | undefined): void {
@@ -79,14 +81,7 @@ export class Pools {
     const key = JSON.stringify([tenant, program, model]);
     const known = this.#programs.get(key);
     const pool = known !== undefined && pools.includes(known) ? known : rendezvous(pools, `${tenant}/${program}`);
-    this.#programs.delete(key);
     this.#programs.set(key, pool);
-    if (this.#programs.size > this.#limits.programsMax) {
-      for (const oldest of this.#programs.keys()) {
-        this.#programs.delete(oldest);
-        break;
-      }
-    }
     return pool;
   }
 

@@ -4,28 +4,38 @@
  */
 import type { CallKey, Report, SpanText } from "@autellix/protocol";
 
-/** An agent's spans are out after so long. */
-const KEPT_MS_MAX = 8_000;
+/** An agent's spans are out after so long: they are kept for one to two times that. */
+const KEPT_MS_MIN = 8_000;
 /** Per engine. */
 const KEPT_CALLS_MAX = 10_000;
 
+interface Kept {
+  young: Map<CallKey, SpanText>;
+  youngSince: number;
+  /** Of the time before. Two that take turns: what is oldest in a map is found behind all that was deleted from it. */
+  old: Map<CallKey, SpanText>;
+}
+
 export class UnsentSpans {
-  private readonly engines = new Map<string, Map<CallKey, { span: SpanText; at: number }>>();
+  private readonly engines = new Map<string, Kept>();
 
   reported({ engine, finished }: Report, at: number): void {
-    const kept = this.engines.get(engine) ?? new Map<CallKey, { span: SpanText; at: number }>();
-    for (const { call, span } of finished) if (span !== undefined) kept.set(call, { span, at });
-    for (const [call, { at: readAt }] of kept) {
-      if (at - readAt <= KEPT_MS_MAX && kept.size <= KEPT_CALLS_MAX) break;
-      kept.delete(call);
+    let kept = this.engines.get(engine);
+    if (kept === undefined) {
+      kept = { young: new Map(), youngSince: at, old: new Map() };
+      this.engines.set(engine, kept);
     }
-    if (kept.size > 0) this.engines.set(engine, kept);
-    else this.engines.delete(engine);
+    if (at - kept.youngSince > KEPT_MS_MIN || kept.young.size >= KEPT_CALLS_MAX / 2) {
+      kept.old = kept.young;
+      kept.young = new Map();
+      kept.youngSince = at;
+    }
+    for (const { call, span } of finished) if (span !== undefined) kept.young.set(call, span);
   }
 
   take(engine: string): SpanText[] {
     const kept = this.engines.get(engine);
     this.engines.delete(engine);
-    return [...(kept?.values() ?? [])].map(({ span }) => span);
+    return kept ? [...new Map([...kept.old, ...kept.young]).values()] : [];
   }
 }

@@ -187,8 +187,10 @@ describe("an agent that dies", () => {
 
   it("long after, or says goodbye, has sent them itself", () => {
     const late = ends();
-    late.at += 9_000;
-    late.agent(report("e1", 3));
+    for (const number of [3, 4]) {
+      late.at += 9_000;
+      late.agent(report("e1", number));
+    }
     expect(spansOf(late.join("e1", { incarnation: "i2" }))).toEqual([]);
     expect(spansOf(ends().agent({ kind: "exit", pool: "p", engine: "e1", incarnation: "i1" }))).toEqual([]);
   });

@@ -13,6 +13,7 @@ import {
   spanText,
   tracedCallOf,
 } from "@autellix/protocol";
+import { LRUCache } from "lru-cache";
 import type { Ending } from "./endings.ts";
 import type { HeldCall } from "./held-call.ts";
 import { LeaderClock } from "./leader-clock.ts";
@@ -29,7 +30,7 @@ const TOOL_NAME_MAX = 64;
 export class Traces {
   readonly #state: AgentState;
   readonly #clock = new LeaderClock();
-  readonly #roots = new Set<string>();
+  readonly #roots = new LRUCache<string, true>({ max: ROOTS_MAX });
 
   constructor(state: AgentState) {
     this.#state = state;
@@ -101,13 +102,7 @@ export class Traces {
   /** With the first call of a program: the leader has sent it too, and may have died before it was out. */
   #root(traceId: string, tenant: string, program: string, atMs: number): SpanData[] {
     if (this.#roots.has(traceId)) return [];
-    this.#roots.add(traceId);
-    if (this.#roots.size > ROOTS_MAX) {
-      for (const oldest of this.#roots) {
-        this.#roots.delete(oldest);
-        break;
-      }
-    }
+    this.#roots.set(traceId, true);
     return [rootSpan(tenant, program, atMs, traceId)];
   }
 

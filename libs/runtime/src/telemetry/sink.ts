@@ -73,8 +73,15 @@ class Texts {
     this.count++;
   }
 
+  /** Valid until the next `add` or `clear`. */
   bytes(): Buffer {
     return this.#bytes.subarray(0, this.#length);
+  }
+
+  /** Its memory is used again: fresh pages for a megabyte every few seconds cost more than what is written there. */
+  clear(): void {
+    this.#length = 0;
+    this.count = 0;
   }
 }
 
@@ -116,7 +123,7 @@ class Sink implements SpanSink {
   readonly #url: string;
   readonly #exporter: ReturnType<ExporterParts["createOtlpHttpExportDelegate"]>;
   readonly #log: Logger;
-  #spans: Spans = { own: new Texts(), shared: new Texts() };
+  readonly #spans: Spans = { own: new Texts(), shared: new Texts() };
   #timer: NodeJS.Timeout | undefined;
   /** With those on their way. */
   #waiting = 0;
@@ -169,12 +176,14 @@ class Sink implements SpanSink {
     const spans = this.#spans;
     const count = countOf(spans);
     if (count === 0) return;
-    this.#spans = { own: new Texts(), shared: new Texts() };
+    // It makes the message at once, with a copy of the texts.
     this.#exporter.export(spans, ({ code, error }) => {
       this.#waiting -= count;
       if (code === 0) this.#sent += count;
       else this.#lost(count, error?.message.slice(0, SPAN_TEXT_MAX) ?? "refused");
     });
+    spans.own.clear();
+    spans.shared.clear();
   }
 
   /** A collector may take a part. @throws Error when it is no JSON: nothing is known then. */
