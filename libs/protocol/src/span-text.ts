@@ -12,6 +12,11 @@ const SAMPLED_FLAG = 1;
 /** One span in OTLP's JSON. Names come from clients: each is cut to `SPAN_TEXT_MAX`. What is undefined is left out. */
 export type SpanText = string;
 
+/** Spans that are made when they are sent: with those of many calls, one after the other, for a third of the time. */
+export type SpansLater = () => readonly SpanData[];
+/** In any of its states on the way. */
+export type SentSpan = SpanData | SpanText | SpansLater;
+
 export function spanText(span: SpanData): SpanText {
   const { traceId, spanId, parentId, name, kind, startMs, endMs, attributes, events, links, error } = span;
   const parent = parentId === undefined ? "" : `,"parentSpanId":"${parentId}"`;

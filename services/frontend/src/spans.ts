@@ -8,7 +8,7 @@ const PATH = "/v1/chat/completions";
 /** A request that the queue has not confirmed is no call: nobody would send the span that this one is below. */
 export function sendRequestSpan(spans: SpanSink, frontend: string, fields: EndedFields, times: TraceFields): void {
   if (!times.accepted || !isSampled(fields.tenant, fields.program, spans.sample)) return;
-  spans.send([requestSpan(frontend, fields, times, performance.timeOrigin)]);
+  spans.send([() => [requestSpan(frontend, fields, times, performance.timeOrigin)]]);
 }
 
 /** @param originMs Unix time at which the clock of `times` began. */

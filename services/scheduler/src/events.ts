@@ -15,8 +15,7 @@ import type {
   Plan,
   ReadResult,
   RecordHead,
-  SpanData,
-  SpanText,
+  SentSpan,
   Status,
   TerminalStatus,
   ViewAsk,
@@ -120,7 +119,7 @@ export type Effect =
   | { kind: "sendChanges"; changes: ViewChanges }
   /** Feeds `event` after `ms`. */
   | { kind: "after"; ms: number; event: Event }
-  | { kind: "sendSpans"; spans: (SpanData | SpanText)[] }
+  | { kind: "sendSpans"; spans: SentSpan[] }
   | { kind: "log"; level: "info" | "warn" | "error"; fields: Record<string, unknown>; text: string }
   /** This process may not lead any more. */
   | { kind: "stepDown"; reason: string };

@@ -29,8 +29,8 @@ import {
   rootIdOf,
   rootSpan,
   rounded,
+  type SentSpan,
   type SpanData,
-  type SpanText,
   spanIdBelow,
   type TerminalStatus,
   TRACED_ATTEMPTS_MAX,
@@ -63,7 +63,6 @@ export interface CallNotes extends Pick<Traced, "programAtMs" | "arrivedAtMs" | 
 }
 
 interface OpenProgram {
-  traceId: string;
   tenant: string;
   program: string;
   startedAtMs: number;
@@ -120,7 +119,6 @@ export class SpanDesk {
       const { tenant, program } = splitProgram(entry.program);
       if (this.samples(tenant, program))
         this.open({
-          traceId: traceIdOf(tenant, program),
           tenant,
           program,
           startedAtMs: entry.arrivedAt,
@@ -160,9 +158,8 @@ export class SpanDesk {
     // A call that named no program is one by itself: its span has the totals.
     const isAlone = program === known.address.callId;
     if (!isAlone && this.programs.has(id)) return;
-    const root = rootSpan(tenant, program, startedAtMs);
-    if (past && !isAlone) this.open({ traceId: root.traceId, tenant, program, startedAtMs, rootSent: true });
-    this.send(root);
+    if (past && !isAlone) this.open({ tenant, program, startedAtMs, rootSent: true });
+    this.send(() => [rootSpan(tenant, program, startedAtMs)]);
   }
 
   /** A call's end is known and acked. */
@@ -341,33 +338,18 @@ export class SpanDesk {
     }
   }
 
-  private close({ traceId, tenant, program, startedAtMs, rootSent, sums }: OpenProgram): void {
+  private close(open: OpenProgram): void {
+    const { tenant, program, startedAtMs, rootSent } = open;
     this.programs.delete(`${tenant}/${program}`);
-    const rootId = rootIdOf(traceId);
-    if (!rootSent) this.send(rootSpan(tenant, program, startedAtMs, traceId));
-    this.send({
-      traceId,
-      spanId: spanIdBelow(rootId, "totals", this.setup.pool),
-      parentId: rootId,
-      name: "program totals",
-      startMs: startedAtMs,
-      endMs: sums.endedAtMs,
-      attributes: {
-        "autellix.pool": this.setup.pool,
-        "autellix.calls": sums.endedCalls,
-        "autellix.service_ms": rounded(sums.serviceMs),
-        "autellix.waiting_ms": rounded(sums.waitingMs),
-        "autellix.critical_path_ms": rounded(sums.pathServiceMs),
-        "autellix.engines": [...sums.engines],
-      },
-    });
+    if (!rootSent) this.send(() => [rootSpan(tenant, program, startedAtMs)]);
+    this.send(() => [totalsSpan(this.setup.pool, open)]);
   }
 
   private samples(tenant: string, program: string): boolean {
     return isSampled(tenant, program, this.setup.sample);
   }
 
-  private send(...spans: (SpanData | SpanText)[]): void {
+  private send(...spans: SentSpan[]): void {
     this.emit({ kind: "sendSpans", spans });
   }
 }
@@ -375,6 +357,27 @@ export class SpanDesk {
 function promotedAt({ promotedWaitingMs, promotedServiceMs }: CallPlace, arrivedAtMs: number): number | undefined {
   const sinceArrivalMs = promotedWaitingMs + promotedServiceMs;
   return sinceArrivalMs > 0 ? arrivedAtMs + sinceArrivalMs : undefined;
+}
+
+function totalsSpan(pool: string, { tenant, program, startedAtMs, sums }: OpenProgram): SpanData {
+  const traceId = traceIdOf(tenant, program);
+  const rootId = rootIdOf(traceId);
+  return {
+    traceId,
+    spanId: spanIdBelow(rootId, "totals", pool),
+    parentId: rootId,
+    name: "program totals",
+    startMs: startedAtMs,
+    endMs: sums.endedAtMs,
+    attributes: {
+      "autellix.pool": pool,
+      "autellix.calls": sums.endedCalls,
+      "autellix.service_ms": rounded(sums.serviceMs),
+      "autellix.waiting_ms": rounded(sums.waitingMs),
+      "autellix.critical_path_ms": rounded(sums.pathServiceMs),
+      "autellix.engines": [...sums.engines],
+    },
+  };
 }
 
 function sumsOf(past: ProgramTimes | undefined, endedAtMs: number): Sums {

@@ -1,14 +1,15 @@
 /** What a leader adds to traces: roots, what it knows of waiting, ends without an agent, take-overs, totals. */
 import { callSpanIdOf, headers, isSampled, rootIdOf, type SpanData, spanText, traceIdOf } from "@autellix/protocol";
 import { describe, expect, it } from "vitest";
-import { readSpan } from "../../../libs/protocol/test/support/span-text.ts";
+import { made, readSpan } from "../../../libs/protocol/test/support/span-text.ts";
 import type { Effect } from "../src/events.ts";
 import { callMessage, ended, frontendReply, held, info, MachineBench, of, report } from "./bench.ts";
 
 const traced = { traceSample: 1 };
 const inProgram = (program: string) => ({ ...frontendReply, [headers.program]: program });
 const ROOT = rootIdOf(traceIdOf("default", "prog"));
-const spansOf = (effects: Effect[]): SpanData[] => of(effects, "sendSpans").flatMap(({ spans }) => spans.map(readSpan));
+const spansOf = (effects: Effect[]): SpanData[] =>
+  of(effects, "sendSpans").flatMap(({ spans }) => spans.flatMap(made).map(readSpan));
 const named = (effects: Effect[], name: string) => spansOf(effects).filter((span) => span.name === name);
 
 describe("a program", () => {

@@ -20,8 +20,7 @@ import type {
   Plan,
   ReadResult,
   RecordHead,
-  SpanData,
-  SpanText,
+  SentSpan,
   TerminalStatus,
   WriteResult,
 } from "@autellix/protocol";
@@ -174,7 +173,7 @@ export type Effect =
   | { kind: "wake"; atMs: number }
   /** A step or transfer takes longer than any may: the engine hangs, and its process must end. */
   | { kind: "hung"; afterMs: number }
-  | { kind: "sendSpans"; spans: (SpanData | SpanText)[] }
+  | { kind: "sendSpans"; spans: SentSpan[] }
   | { kind: "log"; level: "debug" | "info" | "warn"; fields: Record<string, string | number | boolean>; msg: string }
   /** All that could be finished is finished: the process may end. */
   | { kind: "drained" };

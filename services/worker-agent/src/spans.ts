@@ -48,28 +48,41 @@ export interface HoldingEnd {
   waitingMs: number;
 }
 
-/** The call's span and everything below it, parents first. */
-export function endedSpans(
+/** The call's own span. */
+export function endedSpan(
   traced: TracedCall,
   ids: CallSpanIds,
   call: HeldCall,
   timeline: Timeline,
   end: HoldingEnd,
   place: SpanPlace,
-): [SpanData, ...SpanData[]] {
-  const endedAtMs = end.storedAtMs - place.offsetMs;
-  const firstStepMs = (timeline.stays[0]?.fromMs ?? timeline.generatedAtMs ?? end.storedAtMs) - place.offsetMs;
+): SpanData {
+  const { status, code, epoch, waitingMs } = end;
   const whole: CallEnd = {
-    ...{ status: end.status, code: end.code, endedAtMs, epoch: end.epoch, waitingMs: end.waitingMs },
+    ...{ status, code, epoch, waitingMs },
+    endedAtMs: end.storedAtMs - place.offsetMs,
     attempt: call.attempt,
     serviceMs: call.dispatch.servedMs + call.serviceMs,
   };
+  return callSpan(traced, ids, whole, {
+    name: call.model === undefined ? "chat" : `chat ${call.model}`,
+    attributes: { ...timeline.request, ...answerAttributes(call, timeline, end, place) },
+    events: callEvents(timeline, place),
+  });
+}
+
+/** Everything below it, parents first. */
+export function spansBelow(
+  traced: TracedCall,
+  ids: CallSpanIds,
+  call: HeldCall,
+  timeline: Timeline,
+  end: HoldingEnd,
+  place: SpanPlace,
+): SpanData[] {
+  const endedAtMs = end.storedAtMs - place.offsetMs;
+  const firstStepMs = (timeline.stays[0]?.fromMs ?? timeline.generatedAtMs ?? end.storedAtMs) - place.offsetMs;
   return [
-    callSpan(traced, ids, whole, {
-      name: call.model === undefined ? "chat" : `chat ${call.model}`,
-      attributes: { ...timeline.request, ...answerAttributes(call, timeline, end, place) },
-      events: callEvents(timeline, place),
-    }),
     ...queueSpans(traced.traced, ids, queuedUntilMs(traced.traced, firstStepMs)),
     ...attemptSpans(traced.traced, ids, firstStepMs),
     ...stayingSpans(call, timeline, ids, place, end.storedAtMs),

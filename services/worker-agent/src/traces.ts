@@ -8,7 +8,7 @@ import {
   type FinishReason,
   type Plan,
   rootSpan,
-  type SpanData,
+  type SentSpan,
   type SpanText,
   spanText,
   tracedCallOf,
@@ -17,7 +17,7 @@ import { LRUCache } from "lru-cache";
 import type { Ending } from "./endings.ts";
 import type { HeldCall } from "./held-call.ts";
 import { LeaderClock } from "./leader-clock.ts";
-import { endedSpans, leftSpans, type SpanPlace } from "./spans.ts";
+import { endedSpan, leftSpans, type SpanPlace, spansBelow } from "./spans.ts";
 import type { AgentState } from "./state.ts";
 import { Timeline } from "./timeline.ts";
 
@@ -78,9 +78,13 @@ export class Traces {
     const { status, outcome, waitingMs } = ending;
     const end = { status, code: outcome.error?.code, finish, storedAtMs: nowMs, epoch, waitingMs };
     const ids = callSpanIds(traced);
-    const [span, ...below] = endedSpans(traced, ids, call, timeline, end, this.#place());
-    const text = spanText(span);
-    this.#send([...this.#root(ids.traceId, address.tenant, traced.program, traced.traced.programAtMs), text, ...below]);
+    const place = this.#place();
+    const text = spanText(endedSpan(traced, ids, call, timeline, end, place));
+    const spans: SentSpan[] = [text, () => spansBelow(traced, ids, call, timeline, end, place)];
+    const { programAtMs } = traced.traced;
+    if (this.#isFirst(ids.traceId))
+      spans.unshift(() => [rootSpan(address.tenant, traced.program, programAtMs, ids.traceId)]);
+    this.#state.emit({ kind: "sendSpans", spans });
     call.timeline = undefined;
     return text;
   }
@@ -90,7 +94,9 @@ export class Traces {
     const { timeline } = call;
     if (!timeline) return;
     timeline.left(this.#state.nowMs);
-    this.#send(leftSpans(call, timeline, this.#state.nowMs, this.#place()));
+    const { nowMs } = this.#state;
+    const place = this.#place();
+    this.#state.emit({ kind: "sendSpans", spans: [() => leftSpans(call, timeline, nowMs, place)] });
     call.timeline = undefined;
   }
 
@@ -99,15 +105,11 @@ export class Traces {
     return { engine, model: info.models[0], offsetMs: this.#clock.offsetMs };
   }
 
-  /** With the first call of a program: the leader has sent it too, and may have died before it was out. */
-  #root(traceId: string, tenant: string, program: string, atMs: number): SpanData[] {
-    if (this.#roots.has(traceId)) return [];
+  /** Then the program's root is sent, too: the leader has sent it, and may have died before it was out. */
+  #isFirst(traceId: string): boolean {
+    if (this.#roots.has(traceId)) return false;
     this.#roots.set(traceId, true);
-    return [rootSpan(tenant, program, atMs, traceId)];
-  }
-
-  #send(spans: (SpanData | SpanText)[]): void {
-    if (spans.length > 0) this.#state.emit({ kind: "sendSpans", spans });
+    return true;
   }
 }
 

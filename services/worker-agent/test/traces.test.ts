@@ -11,7 +11,7 @@ import {
   traceIdOf,
 } from "@autellix/protocol";
 import { describe, expect, it } from "vitest";
-import { readSpan } from "../../../libs/protocol/test/support/span-text.ts";
+import { made, readSpan } from "../../../libs/protocol/test/support/span-text.ts";
 import { chatBody, ENGINE, entry, info, marker, Rig } from "./support/rig.ts";
 
 const MARKER = "zebra-crossing-4711";
@@ -35,7 +35,7 @@ function traced(rig: Rig, call = "t/a", level = 0, more: Partial<Traced> = {}) {
 }
 
 const spansOf = (rig: Rig): SpanData[] =>
-  rig.all.flatMap((effect) => (effect.kind === "sendSpans" ? effect.spans.map(readSpan) : []));
+  rig.all.flatMap((effect) => (effect.kind === "sendSpans" ? effect.spans.flatMap(made).map(readSpan) : []));
 const names = (spans: readonly SpanData[]) => spans.map(({ name }) => name);
 const find = (rig: Rig, name: string): SpanData => {
   const found = spansOf(rig).find((span) => span.name === name);

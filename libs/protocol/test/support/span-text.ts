@@ -1,5 +1,5 @@
 /** Reads what `spanText` wrote, as a collector would. */
-import type { SpanAttributes, SpanData, SpanText, SpanValue } from "../../src/index.ts";
+import type { SentSpan, SpanAttributes, SpanData, SpanText, SpanValue } from "../../src/index.ts";
 
 interface Value {
   stringValue?: string;
@@ -68,4 +68,9 @@ function attributeValue({ stringValue, intValue, doubleValue, boolValue, arrayVa
   if (doubleValue !== undefined) return doubleValue;
   if (boolValue !== undefined) return boolValue;
   return (arrayValue?.values ?? []).map(({ stringValue = "" }) => stringValue);
+}
+
+/** As a sink makes what is left for later. */
+export function made(span: SentSpan): readonly (SpanData | SpanText)[] {
+  return typeof span === "function" ? span() : [span];
 }

@@ -3,7 +3,7 @@
  * collector that is away costs spans and nothing else, and both are counted. OpenTelemetry's exporter posts, repeats and
  * reads its environment (headers, certificates, compression); the spans are texts when it gets them (decision 0030).
  */
-import { SPAN_TEXT_MAX, SPANS_SERVICE, type SpanData, type SpanText, spanText } from "@autellix/protocol";
+import { type SentSpan, SPAN_TEXT_MAX, SPANS_SERVICE, type SpansLater, spanText } from "@autellix/protocol";
 import { z } from "zod";
 import type { Logger } from "../logger.ts";
 import type { SpansSetup } from "./config.ts";
@@ -14,6 +14,8 @@ export const SPANS_WAITING_MAX = 8_192;
 const SPANS_PER_MESSAGE_MAX = 2_048;
 /** The first of a message waits so long for more: OpenTelemetry's own default. */
 const SPANS_DELAY_MS = 5_000;
+/** Of those that are made later, so many together: what they need is then in the processor's caches. */
+const LATER_MAX = 64;
 /** Of texts, at first; of a character, at most. */
 const TEXTS_BYTES = 256 * 1024;
 const UTF8_BYTES_MAX = 3;
@@ -31,7 +33,7 @@ export interface SpanSink {
   /** Share of programs that are traced. */
   readonly sample: number;
   /** A text is the one of a shared span. Never throws, never waits. */
-  send(spans: readonly (SpanData | SpanText)[]): void;
+  send(spans: readonly SentSpan[]): void;
   /** Since the start. `dropped`: no room, or the collector did not take them. */
   counts(): { sent: number; dropped: number };
   /** Sends what waits, within 2 s. Never throws. */
@@ -61,7 +63,8 @@ class Texts {
   #length = 0;
   count = 0;
 
-  add(text: string): void {
+  /** @param count of spans in it. */
+  add(text: string, count: number): void {
     const needed = this.#length + 1 + UTF8_BYTES_MAX * text.length;
     if (needed > this.#bytes.length) {
       const longer = Buffer.allocUnsafeSlow(2 * needed);
@@ -70,7 +73,7 @@ class Texts {
     }
     if (this.#length > 0) this.#length += this.#bytes.write(",", this.#length);
     this.#length += this.#bytes.write(text, this.#length);
-    this.count++;
+    this.count += count;
   }
 
   /** Valid until the next `add` or `clear`. */
@@ -124,6 +127,7 @@ class Sink implements SpanSink {
   readonly #exporter: ReturnType<ExporterParts["createOtlpHttpExportDelegate"]>;
   readonly #log: Logger;
   readonly #spans: Spans = { own: new Texts(), shared: new Texts() };
+  #later: SpansLater[] = [];
   #timer: NodeJS.Timeout | undefined;
   /** With those on their way. */
   #waiting = 0;
@@ -145,19 +149,38 @@ class Sink implements SpanSink {
     );
   }
 
-  send(spans: readonly (SpanData | SpanText)[]): void {
+  send(spans: readonly SentSpan[]): void {
+    this.#timer ??= setTimeout(() => this.#flush(), SPANS_DELAY_MS).unref();
+    const now: Exclude<SentSpan, SpansLater>[] = [];
+    for (const span of spans) {
+      if (typeof span === "function") this.#later.push(span);
+      else now.push(span);
+    }
+    this.#add(now);
+    if (this.#later.length >= LATER_MAX) this.#makeLater();
+  }
+
+  #makeLater(): void {
+    const later = this.#later;
+    this.#later = [];
+    for (const make of later) this.#add(make());
+  }
+
+  #add(spans: readonly Exclude<SentSpan, SpansLater>[]): void {
+    const own: string[] = [];
+    const shared: string[] = [];
     for (const span of spans) {
       if (this.#waiting >= SPANS_WAITING_MAX) {
         this.#lost(1, "no room");
         continue;
       }
       this.#waiting++;
-      const { own, shared } = this.#spans;
-      if (typeof span === "string") shared.add(span);
-      else (span.shared ? shared : own).add(spanText(span));
-      if (own.count + shared.count >= SPANS_PER_MESSAGE_MAX) this.#flush();
+      if (typeof span === "string") shared.push(span);
+      else (span.shared ? shared : own).push(spanText(span));
     }
-    this.#timer ??= setTimeout(() => this.#flush(), SPANS_DELAY_MS).unref();
+    if (own.length > 0) this.#spans.own.add(own.join(), own.length);
+    if (shared.length > 0) this.#spans.shared.add(shared.join(), shared.length);
+    if (countOf(this.#spans) >= SPANS_PER_MESSAGE_MAX) this.#export();
   }
 
   counts() {
@@ -173,6 +196,11 @@ class Sink implements SpanSink {
   #flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
+    this.#makeLater();
+    this.#export();
+  }
+
+  #export(): void {
     const spans = this.#spans;
     const count = countOf(spans);
     if (count === 0) return;
