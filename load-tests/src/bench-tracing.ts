@@ -1,7 +1,8 @@
 /**
  * `npm run bench:tracing`: what tracing of all programs costs. Two systems side by side, one that sends spans and one
  * that does not, loaded in turns; medians over the pairs. Each call is a program of its own, which is the dearest case.
- * Both are warmed up for long, so that what is measured is compiled.
+ * Both are warmed up for long, so that what is measured is compiled. Each arm of a pair is loaded twice, around and
+ * between the other's two times: a machine that becomes slower within half a minute does so for both.
  */
 import { fork } from "node:child_process";
 import { once } from "node:events";
@@ -13,7 +14,7 @@ import { commandLine, describeMachine } from "./machine.ts";
 import { number, parseFlags, whole } from "./options.ts";
 import { type ProcessUse, useBetween } from "./processes.ts";
 import { RESULTS_FOLDER, writeReport } from "./report.ts";
-import { runOpenLoop } from "./run.ts";
+import { type RunResult, runOpenLoop } from "./run.ts";
 import { type Stack, startStack } from "./stack.ts";
 import { quantile, type Spread, summarise } from "./stats.ts";
 import { formatTable } from "./table.ts";
@@ -39,7 +40,7 @@ const STACK = [
 ];
 const HELP = `npm run bench:tracing -- [options]
   --pairs N      with and without, in turns (default 10)
-  --seconds N    of load on each (default 12)
+  --seconds N    of load on each in a pair (default 24)
   --rate N       calls per second, open loop (default 60)
   --tokens N     of each answer (default 16)
   --seed N       of the arrivals (default 1)
@@ -73,7 +74,7 @@ async function main(args: readonly string[], signal: AbortSignal): Promise<void>
   const pairs = whole("pairs", given.pairs, 10, 1, 100);
   const seed = whole("seed", given.seed, 1, 0, 2 ** 31);
   const load: Load = {
-    durationMs: 1_000 * whole("seconds", given.seconds, 12, 1, 600),
+    durationMs: 1_000 * whole("seconds", given.seconds, 24, 2, 600),
     rate: number("rate", given.rate, 60, 0.1, 10_000),
     tokens: whole("tokens", given.tokens, 16, 1, 1_000),
   };
@@ -89,16 +90,16 @@ async function main(args: readonly string[], signal: AbortSignal): Promise<void>
     showStatus(`warming both up, ${WARM_UP_MS / 1_000} s each`);
     for (const stack of stacks) await warmUp(stack, load, signal);
     for (let pair = 0; pair < pairs && !signal.aborted; pair++) {
-      const run = (stack: Stack, name: string) =>
-        measure(stack, `pair ${pair + 1} of ${pairs}, ${name}`, load, seed + pair, signal);
-      // In turns, so that a machine that warms up or is used by others favours none.
-      if (pair % 2 === 0) {
-        const without = await run(off, "off");
-        arms.push({ off: without, on: await run(on, "on") });
-      } else {
-        const traced = await run(on, "on");
-        arms.push({ off: await run(off, "off"), on: traced });
-      }
+      const run = async (name: "off" | "on", half: number) =>
+        await loaded(name === "off" ? off : on, `pair ${pair + 1} of ${pairs}, ${name}`, load, {
+          seed: seed + 2 * pair + half,
+          signal,
+        });
+      const [a, b] = pair % 2 === 0 ? (["off", "on"] as const) : (["on", "off"] as const);
+      const first = await run(a, 0);
+      const others = [await run(b, 0), await run(b, 1)];
+      const [ofA, ofB] = [armOf([first, await run(a, 1)]), armOf(others)];
+      arms.push(a === "off" ? { off: ofA, on: ofB } : { off: ofB, on: ofA });
     }
     closeLine();
     const taken = await collector.taken();
@@ -143,9 +144,21 @@ async function warmUp(stack: Stack, { tokens }: Load, signal: AbortSignal): Prom
   await runClosedLoop({ url, callers: WARM_UP_CALLERS, durationMs: WARM_UP_MS, body, signal });
 }
 
-async function measure(stack: Stack, name: string, load: Load, seed: number, signal: AbortSignal): Promise<Arm> {
+interface Half {
+  run: RunResult;
+  use: ProcessUse[];
+}
+
+/** Half of what an arm has in a pair. */
+async function loaded(
+  stack: Stack,
+  name: string,
+  load: Load,
+  { seed, signal }: { seed: number; signal: AbortSignal },
+): Promise<Half> {
   const { rate, durationMs, tokens } = load;
-  const programs = generateWorkload({ workload: "single", rate, durationMs, seed }).map((program) => ({
+  const workload = { workload: "single", rate, durationMs: durationMs / 2, seed } as const;
+  const programs = generateWorkload(workload).map((program) => ({
     ...program,
     calls: program.calls.map((call) => ({ ...call, completionTokens: tokens, prompt: PROMPT })),
   }));
@@ -155,9 +168,20 @@ async function measure(stack: Stack, name: string, load: Load, seed: number, sig
     ...{ stream: false, endPrograms: true, seed, signal },
     onProgress: (progress) => showStatus(progressText(name, progress)),
   });
-  const use = useBetween(before, stack.processes());
-  const { calls, callMs, errors } = summarise(run);
-  const cpuUs = Object.fromEntries(use.map(({ name: process, cpuMs }) => [process, (1_000 * cpuMs) / calls.completed]));
+  return { run, use: useBetween(before, stack.processes()) };
+}
+
+function armOf(halves: readonly Half[]): Arm {
+  const [first] = halves;
+  if (first === undefined) throw new Error("nothing was measured");
+  const { calls, callMs, errors } = summarise({
+    ...first.run,
+    elapsedMs: halves.reduce((sum, { run }) => sum + run.elapsedMs, 0),
+    programs: halves.flatMap(({ run }) => run.programs),
+  });
+  const use = halves.flatMap((half) => half.use);
+  const cpuUs: Record<string, number> = {};
+  for (const { name, cpuMs } of use) cpuUs[name] = (cpuUs[name] ?? 0) + (1_000 * cpuMs) / calls.completed;
   return { calls: calls.completed, callMs, cpuUsPerCall: cpuUsOf(use, calls.completed), cpuUs, errors };
 }
 
