@@ -7,6 +7,10 @@ import { afterEach, describe, expect, it } from "vitest";
 import { z } from "zod";
 import { openSpans, parseConfig, SPANS_WAITING_MAX, spansConfig, spansSetup } from "../src/index.ts";
 
+interface Message {
+  resourceSpans: { scopeSpans: { spans: { name: string }[] }[] }[];
+}
+
 const servers: Server[] = [];
 afterEach(async () => {
   for (const server of servers.splice(0)) await new Promise((done) => server.close(done));
@@ -28,7 +32,7 @@ async function collector(status = 200, answer = "") {
   servers.push(server);
   await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  return { url, paths, text: () => Buffer.concat(bodies).toString("latin1") };
+  return { url, paths, bodies, text: () => Buffer.concat(bodies).toString("latin1") };
 }
 
 function lines() {
@@ -109,9 +113,7 @@ describe("spans", () => {
     const sink = await openSpans({ url: `${url}/v1/traces`, sample: 1 }, { service: "test", instance: "i-1", log });
     sink.send([span("own 1"), { ...span("shared 1"), shared: true }, span("own 2"), spanText(span("shared 2"))]);
     await sink.stop();
-    const { resourceSpans } = JSON.parse(text()) as {
-      resourceSpans: { scopeSpans: { spans: { name: string }[] }[] }[];
-    };
+    const { resourceSpans } = JSON.parse(text()) as Message;
     const names = resourceSpans.map(({ scopeSpans }) =>
       scopeSpans.flatMap(({ spans }) => spans.map(({ name }) => name)),
     );
@@ -119,6 +121,33 @@ describe("spans", () => {
       ["shared 1", "shared 2"],
       ["own 1", "own 2"],
     ]);
+  });
+
+  it("that are made later are made together or at the stop, and arrive once, each message whole", async () => {
+    const { url, bodies } = await collector();
+    const { log } = lines();
+    const sink = await openSpans({ url: `${url}/v1/traces`, sample: 1 }, { service: "test", instance: "i-1", log });
+    let made = 0;
+    const later = (call: number) => () => {
+      made++;
+      return [span(`a${call}`), { ...span(`b${call}`), shared: true as const }];
+    };
+    for (let call = 0; call < 63; call++) sink.send([spanText(span(`c${call}`)), later(call)]);
+    expect(made).toBe(0);
+    sink.send([later(63)]);
+    expect(made).toBe(64);
+    // More than a message takes: those that are waiting go with it.
+    for (let call = 64; call < 1_000; call++) sink.send([later(call)]);
+    await sink.stop();
+    expect(made).toBe(1_000);
+    expect(sink.counts()).toEqual({ sent: 2_063, dropped: 0 });
+    const messages = bodies.map((body) => JSON.parse(body.toString()) as Message);
+    const names = messages.flatMap(({ resourceSpans }) =>
+      resourceSpans.flatMap(({ scopeSpans }) => scopeSpans.flatMap(({ spans }) => spans.map(({ name }) => name))),
+    );
+    expect(messages.length).toBe(2);
+    expect(new Set(names).size).toBe(2_063);
+    expect(names).toHaveLength(2_063);
   });
 
   it("above the limit are dropped at once", async () => {
