@@ -150,7 +150,6 @@ class Sink implements SpanSink {
   }
 
   send(spans: readonly SentSpan[]): void {
-    this.#timer ??= setTimeout(() => this.#flush(), SPANS_DELAY_MS).unref();
     const now: Exclude<SentSpan, SpansLater>[] = [];
     for (const span of spans) {
       if (typeof span === "function") this.#later.push(span);
@@ -158,6 +157,8 @@ class Sink implements SpanSink {
     }
     this.#add(now);
     if (this.#later.length >= LATER_MAX) this.#makeLater();
+    if (this.#later.length > 0 || countOf(this.#spans) > 0)
+      this.#timer ??= setTimeout(() => this.#flush(), SPANS_DELAY_MS).unref();
   }
 
   #makeLater(): void {
@@ -194,13 +195,13 @@ class Sink implements SpanSink {
   }
 
   #flush(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
     this.#makeLater();
     this.#export();
   }
 
   #export(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
     const spans = this.#spans;
     const count = countOf(spans);
     if (count === 0) return;
