@@ -12,6 +12,27 @@ afterEach(disposeRigs);
 const CALL = chat("Tell me something.", { completionTokensMax: 40 });
 const SECRET = "Secret";
 
+it.each(["vllm", "sglang"] as const)(
+  "on %s, a server that dies behind an answer's last token has counted its end",
+  async (dialect) => {
+    const rig = await makeHttpRig({ dialect });
+    const counted = async () => {
+      const tokens: [string | undefined, number][] = [];
+      for (let i = 0; i < 8; i++) {
+        const call = await open(rig.engine, chat(`Question ${i}?`, { completionTokensMax: 60 }));
+        const { finish } = await advanceOne(rig.engine, call);
+        tokens.push([finish, call.completionTokens]);
+        await rig.engine.close(call);
+      }
+      return tokens;
+    };
+    const told = await counted();
+    expect(told.map(([finish]) => finish)).toContain("stop");
+    rig.server.mischief = { tellsNoCount: true };
+    expect(await counted()).toEqual(told);
+  },
+);
+
 describe.each(["vllm", "sglang", "llama-server"] as const)("on %s, a call goes on by its ids", (dialect) => {
   it.each<[string, Mischief]>([
     ["when the stream is closed", { after: { tokens: 7, times: 1, what: "close" } }],

@@ -212,6 +212,8 @@ export class CallRun {
       call.promptTokens = piece.promptIds.length;
     }
     call.answer.push(piece, streamTokens);
+    // A server that dies now never says what it counted: the token that ended the answer, too.
+    if (this.#ends && piece.endToken === true) call.countedTokens = call.answer.tokens + 1;
     if (piece.usage !== undefined) this.#count(piece.usage, began);
     return piece.tokensTotal ?? streamTokens + (piece.ids?.length ?? (piece.text === "" ? 0 : 1));
   }

@@ -26,6 +26,8 @@ export interface Mischief {
   /** It goes on with calls whose client has left, so long. */
   ignoresDisconnectMs?: number;
   finishReason?: string;
+  /** Streams end behind the answer's last token: what was counted is not told. */
+  tellsNoCount?: boolean;
   /** Greedy answers are others than before. */
   drifts?: boolean;
   /** Neither `[DONE]` nor the end of the answer. */

@@ -183,6 +183,10 @@ async function stream(
     if (stopped) break;
   }
   if (response.destroyed || response.writableEnded) return;
+  if (mischief.tellsNoCount === true) {
+    response.end();
+    return;
+  }
   if ((body.stream_options as Body | undefined)?.include_usage === true) {
     event(response, { choices: [], usage: usageOf(generation) });
   }
