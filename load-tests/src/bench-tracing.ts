@@ -90,16 +90,15 @@ async function main(args: readonly string[], signal: AbortSignal): Promise<void>
     showStatus(`warming both up, ${WARM_UP_MS / 1_000} s each`);
     for (const stack of stacks) await warmUp(stack, load, signal);
     for (let pair = 0; pair < pairs && !signal.aborted; pair++) {
-      const run = async (name: "off" | "on", half: number) =>
-        await loaded(name === "off" ? off : on, `pair ${pair + 1} of ${pairs}, ${name}`, load, {
-          seed: seed + 2 * pair + half,
-          signal,
-        });
-      const [a, b] = pair % 2 === 0 ? (["off", "on"] as const) : (["on", "off"] as const);
-      const first = await run(a, 0);
-      const others = [await run(b, 0), await run(b, 1)];
-      const [ofA, ofB] = [armOf([first, await run(a, 1)]), armOf(others)];
-      arms.push(a === "off" ? { off: ofA, on: ofB } : { off: ofB, on: ofA });
+      const halves: Record<"off" | "on", Half[]> = { off: [], on: [] };
+      for (const name of pair % 2 === 0
+        ? (["off", "on", "on", "off"] as const)
+        : (["on", "off", "off", "on"] as const)) {
+        const title = `pair ${pair + 1} of ${pairs}, ${name}`;
+        const arrivals = { seed: seed + 2 * pair + halves[name].length, signal };
+        halves[name].push(await loaded(name === "off" ? off : on, title, load, arrivals));
+      }
+      arms.push({ off: armOf(halves.off), on: armOf(halves.on) });
     }
     closeLine();
     const taken = await collector.taken();

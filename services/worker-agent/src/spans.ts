@@ -48,15 +48,18 @@ export interface HoldingEnd {
   waitingMs: number;
 }
 
+/** All that the spans of an ended call are made of. */
+export interface EndedCall {
+  traced: TracedCall;
+  ids: CallSpanIds;
+  call: HeldCall;
+  timeline: Timeline;
+  end: HoldingEnd;
+  place: SpanPlace;
+}
+
 /** The call's own span. */
-export function endedSpan(
-  traced: TracedCall,
-  ids: CallSpanIds,
-  call: HeldCall,
-  timeline: Timeline,
-  end: HoldingEnd,
-  place: SpanPlace,
-): SpanData {
+export function endedSpan({ traced, ids, call, timeline, end, place }: EndedCall): SpanData {
   const { status, code, epoch, waitingMs } = end;
   const whole: CallEnd = {
     ...{ status, code, epoch, waitingMs },
@@ -72,14 +75,7 @@ export function endedSpan(
 }
 
 /** Everything below it, parents first. */
-export function spansBelow(
-  traced: TracedCall,
-  ids: CallSpanIds,
-  call: HeldCall,
-  timeline: Timeline,
-  end: HoldingEnd,
-  place: SpanPlace,
-): SpanData[] {
+export function spansBelow({ traced, ids, call, timeline, end, place }: EndedCall): SpanData[] {
   const endedAtMs = end.storedAtMs - place.offsetMs;
   const firstStepMs = (timeline.stays[0]?.fromMs ?? timeline.generatedAtMs ?? end.storedAtMs) - place.offsetMs;
   return [

@@ -17,7 +17,7 @@ import { LRUCache } from "lru-cache";
 import type { Ending } from "./endings.ts";
 import type { HeldCall } from "./held-call.ts";
 import { LeaderClock } from "./leader-clock.ts";
-import { endedSpan, leftSpans, type SpanPlace, spansBelow } from "./spans.ts";
+import { type EndedCall, endedSpan, leftSpans, type SpanPlace, spansBelow } from "./spans.ts";
 import type { AgentState } from "./state.ts";
 import { Timeline } from "./timeline.ts";
 
@@ -78,9 +78,9 @@ export class Traces {
     const { status, outcome, waitingMs } = ending;
     const end = { status, code: outcome.error?.code, finish, storedAtMs: nowMs, epoch, waitingMs };
     const ids = callSpanIds(traced);
-    const place = this.#place();
-    const text = spanText(endedSpan(traced, ids, call, timeline, end, place));
-    const spans: SentSpan[] = [text, () => spansBelow(traced, ids, call, timeline, end, place)];
+    const ended: EndedCall = { traced, ids, call, timeline, end, place: this.#place() };
+    const text = spanText(endedSpan(ended));
+    const spans: SentSpan[] = [text, () => spansBelow(ended)];
     const { programAtMs } = traced.traced;
     if (this.#isFirst(ids.traceId))
       spans.unshift(() => [rootSpan(address.tenant, traced.program, programAtMs, ids.traceId)]);
@@ -93,8 +93,8 @@ export class Traces {
   left(call: HeldCall): void {
     const { timeline } = call;
     if (!timeline) return;
-    timeline.left(this.#state.nowMs);
     const { nowMs } = this.#state;
+    timeline.left(nowMs);
     const place = this.#place();
     this.#state.emit({ kind: "sendSpans", spans: [() => leftSpans(call, timeline, nowMs, place)] });
     call.timeline = undefined;

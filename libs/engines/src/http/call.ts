@@ -102,6 +102,11 @@ export class HttpCall implements EngineCall {
     return this.plain ? this.chat.stop : [];
   }
 
+  /** A token that is none of the answer has ended it: servers count it, too, and may die before they say so. */
+  endedByToken(): void {
+    this.countedTokens = this.answer.tokens + 1;
+  }
+
   /**
    * Its stream is gone.
    * @returns whether it can be gone on with: by its ids; or from its beginning, where nobody has seen it yet or the

@@ -142,7 +142,7 @@ export class CallRun {
       const { finish, endToken } = completed;
       answer.push({ text: completed.text, ids: completed.ids, ...(finish === undefined ? {} : { finish }) }, 0);
       answer.settle();
-      if (endToken) this.#call.countedTokens = answer.tokens + 1;
+      if (endToken) this.#call.endedByToken();
     }
     answer.clean = true;
   }
@@ -212,8 +212,7 @@ export class CallRun {
       call.promptTokens = piece.promptIds.length;
     }
     call.answer.push(piece, streamTokens);
-    // A server that dies now never says what it counted: the token that ended the answer, too.
-    if (this.#ends && piece.endToken === true) call.countedTokens = call.answer.tokens + 1;
+    if (this.#ends && piece.endToken === true) call.endedByToken();
     if (piece.usage !== undefined) this.#count(piece.usage, began);
     return piece.tokensTotal ?? streamTokens + (piece.ids?.length ?? (piece.text === "" ? 0 : 1));
   }

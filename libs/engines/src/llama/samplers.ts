@@ -13,8 +13,6 @@ type SamplerClass = Bindings["AddonSampler"];
 const idle = new WeakMap<object, NativeSampler[]>();
 /** Those classes that give idle ones out: the native part is one for all `Llama`s of a process. */
 const reusing = new WeakSet<SamplerClass>();
-/** Frees one; its own `dispose` gives it back instead. */
-const free = new WeakMap<NativeSampler, () => void>();
 
 /** From now on, samplers of this process go round. */
 export function reuseSamplers(llama: Llama): void {
@@ -29,7 +27,6 @@ export function reuseSamplers(llama: Llama): void {
 
 function make(AddonSampler: SamplerClass, model: object): NativeSampler {
   const sampler = new AddonSampler(model);
-  free.set(sampler, sampler.dispose.bind(sampler));
   const giveBack = () => {
     const others = idle.get(model);
     if (others === undefined) idle.set(model, [sampler]);
@@ -44,6 +41,7 @@ export function freeSamplers(model: LlamaModel): number {
   const native = nativeModelOf(model);
   const samplers = idle.get(native) ?? [];
   idle.delete(native);
-  for (const sampler of samplers) free.get(sampler)?.();
+  // Their own `dispose` would give them back.
+  for (const sampler of samplers) (Object.getPrototypeOf(sampler) as NativeSampler).dispose.call(sampler);
   return samplers.length;
 }
