@@ -21,6 +21,11 @@ import { commandLine, describeMachine } from "./machine.ts";
 import { RESULTS_FOLDER, writeReport } from "./report.ts";
 
 const CONTEXT_MARGIN_TOKENS = 128;
+/**
+ * Of each arm, before its first pair: the first touches memory that was never touched, and V8 compiles what runs once
+ * per token only after hundreds of tokens. An agent runs for days.
+ */
+const WARM_ROUNDS = 5;
 /** With other prompts, when an answer ended before the batch was together. */
 const ATTEMPTS_MAX = 5;
 
@@ -176,21 +181,22 @@ async function eachBatch(
   for (const batch of batches) {
     const measure = (arm: string, run: Arm) => async (round: number) => {
       signal.throwIfAborted();
-      showStatus(`${batch} calls at once, pair ${round + 1} of ${pairs}, ${arm}`);
+      const pair = round < pairs ? `pair ${round + 1} of ${pairs}` : "warming up";
+      showStatus(`${batch} calls at once, ${pair}, ${arm}`);
       for (let attempt = 0; ; attempt++) {
         try {
-          const seeds = seed + (1 + round) * ATTEMPTS_MAX + attempt;
-          return await run({ batch, promptTokens, tokens, seed: seeds });
+          return await run({ batch, promptTokens, tokens, seed: seed + round * ATTEMPTS_MAX + attempt });
         } catch (error) {
           if (!(error instanceof Error) || error.name !== NoWindow.name || attempt + 1 >= ATTEMPTS_MAX) throw error;
         }
       }
     };
-    // The first of each arm touches memory that it has never touched.
     const direct = measure("direct", arms.direct);
     const agent = measure("agent", arms.agent);
-    await direct(-1);
-    await agent(-1);
+    for (let round = pairs; round < pairs + WARM_ROUNDS; round++) {
+      await direct(round);
+      await agent(round);
+    }
     const beside = arms.beside && measure("direct beside traffic", arms.beside);
     const measured = await measurePairs(pairs, { direct, beside, agent });
     results.push({ batch, ...summarisePairs(measured) });

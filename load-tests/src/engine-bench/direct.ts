@@ -1,8 +1,17 @@
 /**
  * The yardstick: node-llama-cpp as its users drive it, without a line of ours. One sequence for each call, and a loop
- * over `evaluate()` for each; the library decodes together what is pending together.
+ * over `evaluate()` for each; the library decodes together what is pending together. Prompts are in the model's chat
+ * format, as the agent's are.
  */
-import { getLlama, type LlamaContext, LlamaLogLevel, type LlamaModel, type Token } from "node-llama-cpp";
+import {
+  type ChatWrapper,
+  getLlama,
+  type LlamaContext,
+  LlamaLogLevel,
+  type LlamaModel,
+  resolveChatWrapper,
+  type Token,
+} from "node-llama-cpp";
 import { type DecodeLoad, promptOf, seedOf, TEMPERATURE } from "./load.ts";
 import { DecodeWindow, type Throughput } from "./window.ts";
 
@@ -20,10 +29,12 @@ const THREADS = 1;
 export class Direct {
   readonly #model: LlamaModel;
   readonly #context: LlamaContext;
+  readonly #wrapper: ChatWrapper;
 
   private constructor(model: LlamaModel, context: LlamaContext) {
     this.#model = model;
     this.#context = context;
+    this.#wrapper = resolveChatWrapper(model, { warningLogs: false });
   }
 
   static async open({ modelFile, gpu, sequences, contextTokens }: DirectOptions): Promise<Direct> {
@@ -47,7 +58,7 @@ export class Direct {
   async #call(load: DecodeLoad, index: number, window: DecodeWindow): Promise<void> {
     const sequence = this.#context.getSequence();
     try {
-      const prompt = this.#model.tokenize(promptOf(load, index)).slice(0, load.promptTokens) as Token[];
+      const prompt = this.#prompt(promptOf(load, index));
       const options = { temperature: TEMPERATURE, topK: TOP_K, seed: seedOf(load, index), yieldEogToken: true };
       let tokens = 0;
       for await (const _ of sequence.evaluate(prompt, options)) {
@@ -57,5 +68,13 @@ export class Direct {
     } finally {
       await sequence.dispose();
     }
+  }
+
+  #prompt(text: string): Token[] {
+    const chatHistory = [
+      { type: "user" as const, text },
+      { type: "model" as const, response: [] },
+    ];
+    return this.#wrapper.generateContextState({ chatHistory }).contextText.tokenize(this.#model.tokenizer);
   }
 }

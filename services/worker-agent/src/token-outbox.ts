@@ -1,7 +1,8 @@
 /**
  * Tokens on their way to frontends: one message per frontend and step. Steps that are faster than `TOKENS_GAP_MS_MIN`
  * share one: each message costs a system call here, at nats-server and at the frontend, and nobody reads a hundred
- * chunks a second. A call's first tokens and its last ones are sent at once.
+ * chunks a second. A call's first tokens and its last ones are sent at once. What waits goes with a step, which wakes
+ * the agent anyway; a timer is for tokens behind which no step comes.
  */
 import { type FrontendMessage, subjects, type TokenItem } from "@autellix/protocol";
 import { TOKENS_GAP_MS_MIN } from "./limits.ts";
@@ -31,9 +32,10 @@ export class TokenOutbox {
   /** @param now at once: a call of the step has ended, and its end must not overtake its tokens. */
   afterStep(now: boolean): void {
     if (this.#pending.size === 0) return;
+    const { timers, nowMs } = this.#state;
     const dueMs = this.#sentAtMs + TOKENS_GAP_MS_MIN;
-    if (now || this.#hasFirst || dueMs <= this.#state.nowMs) this.#send();
-    else if (!this.#state.timers.has(TIMER)) this.#state.timers.set(TIMER, dueMs, () => this.#send());
+    if (now || this.#hasFirst || dueMs <= nowMs) this.#send();
+    else if (!timers.has(TIMER)) timers.set(TIMER, dueMs + TOKENS_GAP_MS_MIN, () => this.#send());
   }
 
   /** At once: somebody is about to be asked what has come. */

@@ -48,7 +48,7 @@ describe("a step", () => {
     ]);
   });
 
-  it("shares a message with others within 20 ms, but for a call's first tokens and its last", () => {
+  it("shares a message with steps within 20 ms, but for a call's first tokens and its last", () => {
     rig.plan({ run: [entry("t/a"), entry("t/b")] });
     rig.ready("t/a", "t/b");
     const texts = () =>
@@ -63,11 +63,14 @@ describe("a step", () => {
     expect(step({ "t/a": { text: "2" } }, 5)).toEqual([]);
     expect(step({ "t/a": { text: "3" }, "t/b": { text: "first" } }, 5)).toEqual(["23", "first"]);
     expect(step({ "t/a": { text: "4" } }, 5)).toEqual([]);
+    rig.pass(20);
+    expect(texts()).toEqual([]);
     rig.pass(15);
     expect(texts()).toEqual(["4"]);
     expect(step({ "t/a": { text: "5" } }, 5)).toEqual([]);
     expect(step({ "t/a": { text: "6", finish: "stop" } }, 5)).toEqual(["56"]);
-    expect(step({ "t/b": { text: "7" } }, 25)).toEqual(["7"]);
+    expect(step({ "t/b": { text: "7" } }, 19)).toEqual([]);
+    expect(step({ "t/b": { text: "8" } }, 5)).toEqual(["78"]);
   });
 
   it("sends an inbox a chunk as in SSE, the role in the first one only", () => {

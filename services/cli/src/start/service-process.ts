@@ -21,12 +21,13 @@ const FIRST_START_ATTEMPTS_MAX = 3;
 /**
  * Young generation of V8, MB per half. By default it grows to 16 under load, which looks like a leak and helps nothing
  * here. A frontend's buffers live a little longer than what the others hold, and are freed sooner with 4 than with 2
- * (measured by `npm run load:overload`). Each collection of the scheduler looks at its whole heap's pages, however little
+ * (measured by `npm run load:overload`). An agent's collections run on the core of its engine, between two steps
+ * (measured by `npm run bench:engine`). Each collection of the scheduler looks at its whole heap's pages, however little
  * is new: with many calls queued it has fewer of them (measured by `npm run bench:core`).
  */
 const SEMI_SPACE_MB: Record<ServiceSpec["kind"], number> = {
   frontend: 4,
-  "worker-agent": 2,
+  "worker-agent": 8,
   scheduler: 8,
   dashboard: 4,
 };
