@@ -10,12 +10,12 @@ import type { SpansSetup } from "./config.ts";
 
 /** Spans that wait to be sent or are on their way, about 1 KB each. */
 export const SPANS_WAITING_MAX = 8_192;
-/** As many are sent at once: a message costs as much as a hundred spans, and delays the calls of its moment. */
-const SPANS_PER_MESSAGE_MAX = 2_048;
+/** As many are sent at once: a message costs as much as a hundred spans, and its length delays the calls of its moment. */
+const SPANS_PER_MESSAGE_MAX = 512;
 /** The first of a message waits so long for more: OpenTelemetry's own default. */
 const SPANS_DELAY_MS = 5_000;
-/** Of those that are made later, so many together: what they need is then in the processor's caches. */
-const LATER_MAX = 64;
+/** Of those that are made later, so many together: what they need is then in the processor's caches; more stall the loop. */
+const LATER_MAX = 16;
 /** Of texts, at first; of a character, at most. */
 const TEXTS_BYTES = 256 * 1024;
 const UTF8_BYTES_MAX = 3;
