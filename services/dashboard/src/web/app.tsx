@@ -142,7 +142,8 @@ function useShortcuts(onHelp: () => void): void {
     const onKey = (event: KeyboardEvent) => {
       const { target } = event;
       if (event.ctrlKey || event.metaKey || event.altKey) return;
-      if (target instanceof HTMLElement && target.closest("input, select, textarea, dialog")) return;
+      // A dialog that was just closed keeps the focus until the next frame.
+      if (target instanceof HTMLElement && target.closest("input, select, textarea, dialog[open]")) return;
       if (event.key === "l") go("/");
       else if (event.key === "r") go("/replay");
       else if (event.key === "t") switchTheme();
