@@ -191,7 +191,7 @@ describe("a call that moves", () => {
     await stage.agent(second, zero());
     const entry = await stage.call(id, body);
     await stage.scheduler.plan(first, { run: [entry] });
-    await eventually(() => (stage.frontend.have(entry.call).count > 10 ? true : undefined));
+    await eventually(() => (stage.frontend.tokens(entry.call) > 10 ? true : undefined));
     await stage.scheduler.plan(first, {});
     await stage.scheduler.report(first, (r) => r.planNumber === 2 && r.calls.length === 0);
     const head = { kind: "marker", attempt: 2, epoch: 1, engine: second, cause: "engine_lost", crashes: 0 } as const;

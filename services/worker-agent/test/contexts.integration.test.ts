@@ -185,7 +185,7 @@ describe("an agent that ends while a call runs", () => {
     const target = await openLlamaEngine(options);
     const entry = await stage.call(id, body);
     await stage.scheduler.plan(from, { run: [entry] });
-    await eventually(() => (stage.frontend.have(entry.call).count > 20 ? true : undefined));
+    await eventually(() => (stage.frontend.tokens(entry.call) > 20 ? true : undefined));
     await agent.stop();
     await eventually(() => stage.scheduler.messages.find((m) => m.kind === "exit" && m.engine === from));
     const address = { pool: POOL, tenant: TENANT, callId: id };

@@ -162,6 +162,11 @@ export class TestFrontend {
     return { state: "live", count: countOf(list), ids: list.flatMap((item) => item.ids ?? []) };
   }
 
+  /** Tokens of the call that have come. */
+  tokens(call: CallKey): number {
+    return countOf(this.items.get(call) ?? []);
+  }
+
   text(call: CallKey): string {
     return (this.items.get(call) ?? []).map((item) => item.text).join("");
   }
