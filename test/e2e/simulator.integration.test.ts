@@ -43,6 +43,8 @@ const TAU_MIN = 0.98;
 const OTHER_TAU_MAX = 0.96;
 
 interface Planned {
+  /** Of one length, each with a beginning of its own: what the engine keeps of ended calls shortens none of them. */
+  prompt: string;
   atMs: number;
   program: number;
   tokens: number;
@@ -89,16 +91,17 @@ function plannedCalls(): Planned[] {
   return Array.from({ length: BURSTS * PROGRAMS * CALLS_OF_BURST }, (_, index) => {
     const program = index % PROGRAMS;
     const burst = Math.floor(index / (PROGRAMS * CALLS_OF_BURST));
-    return { program, tokens: 1 + (program % SIZES), atMs: burst * BURST_GAP_MS + random.next() * BURST_MS };
+    const prompt = String(index).padStart(4, "0");
+    return { prompt, program, tokens: 1 + (program % SIZES), atMs: burst * BURST_GAP_MS + random.next() * BURST_MS };
   });
 }
 
-async function ask(stack: TestStack, { atMs, program, tokens }: Planned): Promise<void> {
+async function ask(stack: TestStack, { prompt, atMs, program, tokens }: Planned): Promise<void> {
   await new Promise((done) => setTimeout(done, atMs));
   const response = await fetch(`${stack.urls[0]}/v1/chat/completions`, {
     method: "POST",
     headers: { "content-type": "application/json", "Autellix-Program-Id": `program ${program}` },
-    body: JSON.stringify({ model: "tiny", messages: [{ role: "user", content: "hello" }], max_tokens: tokens }),
+    body: JSON.stringify({ model: "tiny", messages: [{ role: "user", content: prompt }], max_tokens: tokens }),
   });
   expect(response.status).toBe(200);
   await response.text();

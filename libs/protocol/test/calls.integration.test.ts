@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { loseOneDelivery } from "../../../test/support/lost-delivery.ts";
 import { startTestNats, type TestNats } from "../../../test/support/nats.ts";
 import {
   ackCall,
@@ -256,6 +257,68 @@ describe("the leader's consumer", () => {
       await far.nc.close();
       await proxy.close();
     }
+  });
+
+  describe("when a delivery gets lost and no connection does, as through a server that dies on the way", () => {
+    interface Reading {
+      read: string[];
+      end: Promise<unknown>;
+    }
+
+    function readAll(messages: Calls): Reading {
+      const read: string[] = [];
+      const reading = async () => {
+        for await (const { subject } of messages) read.push(subject);
+      };
+      return { read, end: reading().catch((error: unknown) => error) };
+    }
+
+    /** @returns all calls, and the one whose delivery was lost: the last. */
+    async function loseOne(pool: string, { read }: Reading): Promise<{ accepted: string[]; lost: string }> {
+      const delivery = await loseOneDelivery(bus, consumerName(pool, 1));
+      const accepted: string[] = [];
+      while (delivery.subject === undefined) {
+        const callId = `turn-${accepted.length}`;
+        await accept(bus, call(pool, callId));
+        accepted.push(subjects.call(pool, "default", callId));
+        await eventually(async () => delivery.subject ?? read.at(accepted.length - 1));
+      }
+      return { accepted, lost: delivery.subject };
+    }
+
+    async function subjectsAgain(pool: string): Promise<string[]> {
+      const messages = await consumeCalls(bus, pool, 1, { fresh: true });
+      const again = await take(messages, await callsToRead(bus, pool, 1));
+      messages.stop();
+      return again.map(({ subject }) => subject);
+    }
+
+    it("ends at the gap", async () => {
+      await ensurePool(bus, "gap");
+      const reading = readAll(await consumeCalls(bus, "gap", 1));
+      const { accepted, lost } = await loseOne("gap", reading);
+      await accept(bus, call("gap", "after"));
+      expect(await reading.end).toMatchObject({
+        code: "queue_unavailable",
+        message: expect.stringContaining("lost before delivery"),
+      });
+      const after = subjects.call("gap", "default", "after");
+      expect(reading.read).not.toContain(lost);
+      expect(reading.read).not.toContain(after); // not before what is older
+      expect(await subjectsAgain("gap")).toEqual([...accepted, after]);
+    });
+
+    it("ends soon when it was the last one", async () => {
+      await ensurePool(bus, "tail");
+      const reading = readAll(await consumeCalls(bus, "tail", 1));
+      const { accepted, lost } = await loseOne("tail", reading);
+      expect(await reading.end).toMatchObject({
+        code: "queue_unavailable",
+        message: expect.stringContaining("do not come after delivery"),
+      });
+      expect(reading.read).not.toContain(lost);
+      expect(await subjectsAgain("tail")).toEqual(accepted);
+    });
   });
 
   it("ends when the server is killed, and gets every un-acked call again when made fresh", async () => {

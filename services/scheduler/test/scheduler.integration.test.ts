@@ -2,6 +2,7 @@ import { balancers, policies } from "@autellix/core";
 import { type Bus, CALLS_STREAM, decode, headers, openBus, subjects } from "@autellix/protocol";
 import { createLogger } from "@autellix/runtime";
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
+import { loseOneDelivery } from "../../../test/support/lost-delivery.ts";
 import { startTestNats, type TestNats } from "../../../test/support/nats.ts";
 import { SchedulerService } from "../src/adapter.ts";
 import type { MachineConfig } from "../src/events.ts";
@@ -113,6 +114,21 @@ it.each([
   await queueIsEmpty(pool);
   const read = await control(pool, { op: "program.read", program_id: "prog" });
   expect(read).toMatchObject({ program: { service_ms: 20, calls: { ended: 4 } } });
+});
+
+it("reads a call whose delivery got lost while no connection was", async () => {
+  const pool = await startPool();
+  startAgent(pool);
+  const name = (await bus.jsm.consumers.list(CALLS_STREAM).next()).find((info) =>
+    info.name.includes(`-${pool}-`),
+  )?.name;
+  const delivery = await loseOneDelivery(bus, name ?? "");
+  const ids = ["c1", "c2"];
+  for (const id of ids) await accept(bus, pool, id);
+  await eventually(async () => delivery.subject);
+  for (const id of ids)
+    expect((await outcomeOf(bus, pool, id)).head).toMatchObject({ status: "completed", attempt: 1 });
+  await queueIsEmpty(pool);
 });
 
 it("opens, shows and ends a program for clients that speak JSON over NATS only", async () => {

@@ -79,7 +79,7 @@ export async function startQueuePeer(url: string, pool: string): Promise<QueuePe
     onControl: () => {},
     async close() {
       raw.destroy();
-      await consumer.close();
+      consumer.stop();
       await consuming;
       await bus.nc.close();
     },

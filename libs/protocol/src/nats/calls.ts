@@ -1,22 +1,14 @@
 /**
- * Calls in CALLS: published by whoever has one, read headers-only by the leader, body by sequence by agents.
+ * Calls in CALLS: published by whoever has one, body read by sequence by agents, acked by the leader that read them.
  */
-import {
-  AckPolicy,
-  type ConsumerMessages,
-  DeliverPolicy,
-  JetStreamApiCodes,
-  JetStreamApiError,
-  type JsMsg,
-  type StoredMsg,
-} from "@nats-io/jetstream";
+import type { JsMsg, StoredMsg } from "@nats-io/jetstream";
 import { type MsgHdrs, headers as natsHeaders, RequestError } from "@nats-io/transport-node";
 import { AutellixError } from "../errors.ts";
 import { BODY_BYTES_MAX, PAYLOAD_HEADROOM_BYTES } from "../limits.ts";
 import { headers } from "../records.ts";
 import { CALLS_STREAM, type CallAddress, subjects } from "../subjects.ts";
 import { deleteBody, putBody } from "./bodies.ts";
-import { type Bus, onConnectionLost, REQUEST_TIMEOUT_MS } from "./bus.ts";
+import { type Bus, REQUEST_TIMEOUT_MS } from "./bus.ts";
 import { publishExpecting } from "./expecting.ts";
 import { isExpectationRefused, isStoreFull } from "./outcomes.ts";
 
@@ -156,71 +148,6 @@ function found(address: CallAddress, stored: StoredMsg): BodyResult {
   };
 }
 
-/** Name of the leader's consumer: a stale ack to an older epoch's name finds nobody (S5). */
-export function consumerName(pool: string, epoch: number): string {
-  return `leader-${pool}-${epoch}`;
-}
-
-/** Deletes the consumers of lower epochs, which also ends the old leader's `consume`. */
-export async function deleteOlderConsumers(bus: Bus, pool: string, epoch: number): Promise<void> {
-  const prefix = `leader-${pool}-`;
-  const older: string[] = [];
-  // First the whole list, then the deletions: it comes in pages by offset, which a deletion would shift.
-  for await (const info of bus.jsm.consumers.list(CALLS_STREAM)) {
-    const number = info.name.startsWith(prefix) ? info.name.slice(prefix.length) : "";
-    if (/^\d+$/.test(number) && Number(number) < epoch) older.push(info.name);
-  }
-  for (const name of older) await deleteConsumer(bus, name);
-}
-
-async function deleteConsumer(bus: Bus, name: string): Promise<void> {
-  try {
-    await bus.jsm.consumers.delete(CALLS_STREAM, name);
-  } catch (error) {
-    const gone = error instanceof JetStreamApiError && error.code === JetStreamApiCodes.ConsumerNotFound;
-    if (!gone) throw error;
-  }
-}
-
-/** Headers that the client holds before the leader has taken them. */
-const CONSUME_MSGS_MAX = 2_000;
-/** `ack_wait` must never redeliver by itself: leases are ours (100,000 expiring at once are a storm). */
-const ACK_WAIT_NANOS = 24 * 3_600 * 1_000_000_000;
-
-/**
- * The leader's headers-only view of everything un-acked in its pool, oldest first. A scheduler never holds a prompt.
- * Ends with an error when a leader of a higher epoch deletes the consumer, and at each loss of the connection: what the
- * server had sent and the client had not received would stay hidden until `ack_wait`.
- * @param fresh deletes the consumer first, so that everything un-acked comes again from the oldest: for a leader that
- * goes on after such an end.
- * @throws when the consumer cannot be made: no answer, or an older epoch's is still there.
- */
-export async function consumeCalls(
-  bus: Bus,
-  pool: string,
-  epoch: number,
-  { fresh = false }: { fresh?: boolean } = {},
-): Promise<ConsumerMessages> {
-  const name = consumerName(pool, epoch);
-  if (fresh) await deleteConsumer(bus, name);
-  await bus.jsm.consumers.add(CALLS_STREAM, {
-    durable_name: name,
-    filter_subject: subjects.callsOfPool(pool),
-    deliver_policy: DeliverPolicy.All,
-    ack_policy: AckPolicy.Explicit,
-    ack_wait: ACK_WAIT_NANOS,
-    max_ack_pending: -1,
-    headers_only: true,
-  });
-  const consumer = await bus.js.consumers.get(CALLS_STREAM, name);
-  const messages = await consumer.consume({ max_messages: CONSUME_MSGS_MAX, abort_on_missing_resource: true });
-  const forget = onConnectionLost(bus, () =>
-    messages.stop(new AutellixError("queue_unavailable", "the connection was lost while calls were read")),
-  );
-  void messages.closed().then(forget);
-  return messages;
-}
-
 /** Last sequence of CALLS, from the stream's leader. */
 export async function callsLastSeq(bus: Bus): Promise<number> {
   return (await bus.jsm.streams.info(CALLS_STREAM)).state.last_seq;
@@ -286,10 +213,4 @@ export async function storeDead(bus: Bus, address: CallAddress, seq: number, rea
   } catch (cause) {
     throw new AutellixError("queue_unavailable", "the dead letter could not be stored", { cause });
   }
-}
-
-/** Calls that a consumer which has just been made will deliver: what a take-over reads before it leads. */
-export async function callsToRead(bus: Bus, pool: string, epoch: number): Promise<number> {
-  const info = await bus.jsm.consumers.info(CALLS_STREAM, consumerName(pool, epoch));
-  return info.num_pending + info.num_ack_pending;
 }

@@ -1,6 +1,7 @@
 export * from "./bodies.ts";
 export * from "./bus.ts";
 export * from "./calls.ts";
+export * from "./consumer.ts";
 export * from "./facts.ts";
 export * from "./inspect.ts";
 export * from "./outcomes.ts";
