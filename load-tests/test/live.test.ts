@@ -1,6 +1,9 @@
+import { openSimulatedEngine } from "@autellix/engines";
 import { presets } from "@autellix/engines/cost";
 import { describe, expect, it } from "vitest";
+import { type Samples, sample } from "../src/calibrate/samples.ts";
 import { parseLiveOptions } from "../src/live/options.ts";
+import { paceOf, presetAround } from "../src/live/pace.ts";
 import { liveWorkload, programsAtOnce, workOf } from "../src/live/workload.ts";
 import { UsageError } from "../src/options.ts";
 
@@ -59,6 +62,27 @@ describe("the programs of bench:live", () => {
     // A second and a tenth each, alone.
     expect(programsAtOnce([at(0), at(2_000), at(4_000)], cpu)).toBe(1);
     expect(programsAtOnce([at(0), at(10), at(20), at(30), at(40), at(10_000)], cpu)).toBe(5);
+  });
+});
+
+describe("the speed of the machine around a run", () => {
+  const slower = (samples: Samples, factor: number): Samples => ({
+    steps: samples.steps.map((point) => ({ ...point, durationMs: factor * point.durationMs })),
+    swaps: samples.swaps.map((swap) => ({ ...swap, durationMs: factor * swap.durationMs })),
+  });
+
+  it("is that of the steps which are measured again, and the costs are those of both times", async () => {
+    const engine = openSimulatedEngine({ models: ["sim"], preset: cpu, clock: { sleepMs: async () => {} } });
+    const first = await sample(engine, { batches: [1, 2, 4], levels: [64, 500], repeats: 3 });
+    expect(paceOf(first, slower(first, 1.2))).toBeCloseTo(1.2, 6);
+    const { cost, swap, kvTokens } = presetAround(cpu, slower(first, 1.1), slower(first, 1.1));
+    expect(cost.decodeTokenMs).toBeCloseTo(1.1 * (cpu.cost.decodeTokenMs ?? 0), 3);
+    expect(swap.outBytesPerMs).toBeCloseTo(cpu.swap.outBytesPerMs / 1.1, -3);
+    expect(kvTokens).toBe(cpu.kvTokens);
+    const between = presetAround(cpu, first, slower(first, 1.2));
+    expect(between.cost.prefillTokenMs).toBeCloseTo(1.1 * cpu.cost.prefillTokenMs, 3);
+    expect(between.swap.inBytesPerMs).toBeCloseTo(cpu.swap.inBytesPerMs / 1.1, -3);
+    expect(() => paceOf(first, { steps: [], swaps: [] })).toThrow("no step was measured both times");
   });
 });
 

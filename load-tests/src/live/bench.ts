@@ -1,13 +1,15 @@
 /** All runs of `npm run bench:live`, also those of `npm run bench:gpu`. */
 import type { EnginePreset } from "@autellix/engines/cost";
 import { readPreset } from "@autellix/engines/preset-file";
-import { calibrated } from "../calibrate/calibrated.ts";
+import { type Calibrated, calibrated } from "../calibrate/calibrated.ts";
+import type { Samples } from "../calibrate/samples.ts";
 import { modelFileOf } from "../engine-bench/model.ts";
 import type { Progress } from "../run.ts";
 import type { ProgramSpec } from "../workload.ts";
-import { type Arm, runArm } from "./arm.ts";
+import { type Arm, type ArmResult, runArm } from "./arm.ts";
 import type { LiveOptions } from "./options.ts";
-import { type ArmReport, armReport } from "./report.ts";
+import { paceOf, presetAround } from "./pace.ts";
+import { type ArmReport, armReport, type Costs } from "./report.ts";
 import { liveWorkload, programsAtOnce } from "./workload.ts";
 
 export interface LiveHooks {
@@ -43,15 +45,30 @@ interface Planned {
 export async function runLive(options: LiveOptions, env: NodeJS.ProcessEnv, hooks: LiveHooks): Promise<LiveFindings> {
   const { onPhase, onStatus, signal } = hooks;
   const modelFile = await modelFileOf(options.modelFile, env, signal);
-  onPhase("calibrating the simulator on this engine");
   const { gpu, batchCallsMax } = options;
-  const measured = await calibrated(
-    { modelFile, gpu, batchCallsMax, contextTokensMax: CONTEXT_TOKENS_MAX },
-    { contextsMax: CALIBRATE_CONTEXT_TOKENS, onlyProbe: options.preset !== undefined, onProgress: onStatus, signal },
-  );
+  const calibrate = async (onlyProbe: boolean): Promise<Calibrated> => {
+    onPhase("calibrating the simulator on this engine");
+    return await calibrated(
+      { modelFile, gpu, batchCallsMax, contextTokensMax: CONTEXT_TOKENS_MAX },
+      { contextsMax: CALIBRATE_CONTEXT_TOKENS, onlyProbe, onProgress: onStatus, signal },
+    );
+  };
+  const measured = await calibrate(options.preset !== undefined);
   const preset = options.preset === undefined ? measured.preset : readPreset(options.preset);
   if (preset === undefined) throw new Error("the engine was not calibrated");
-  return await runArms(options, { modelFile, preset, charsPerToken: measured.charsPerToken }, hooks);
+  const { charsPerToken, samples } = measured;
+  const again = samples && {
+    first: samples,
+    measure: async () => {
+      try {
+        return (await calibrate(false)).samples;
+      } catch (error) {
+        if (signal.aborted) return undefined;
+        throw error;
+      }
+    },
+  };
+  return await runArms(options, { modelFile, preset, charsPerToken, again }, hooks);
 }
 
 /** An engine whose costs are known. */
@@ -59,24 +76,48 @@ export interface KnownEngine {
   modelFile: string;
   preset: EnginePreset;
   charsPerToken: number;
+  /** Its costs are measured again after each run, unless that is stopped. Without it the preset is used as it is. */
+  again?: { first: Samples; measure: () => Promise<Samples | undefined> } | undefined;
 }
 
-export async function runArms(
-  options: LiveOptions,
-  { modelFile, preset, charsPerToken }: KnownEngine,
-  hooks: LiveHooks,
-): Promise<LiveFindings> {
+export async function runArms(options: LiveOptions, engine: KnownEngine, hooks: LiveHooks): Promise<LiveFindings> {
   const startedMs = performance.now();
-  const { onPhase, onStatus, signal } = hooks;
-  const { gpu, batchCallsMax } = options;
-  const { planned, about } = planOf(options, { ...preset, batchCallsMax });
+  const { onPhase, signal } = hooks;
+  const { preset, again } = engine;
+  const { planned, about } = planOf(options, { ...preset, batchCallsMax: options.batchCallsMax });
   for (const line of about) onPhase(line);
   const reports: ArmReport[] = [];
-  for (const { arm, programs, residentCallsMax } of planned) {
+  let before = again?.first;
+  for (const plan of planned) {
     if (signal.aborted || performance.now() - startedMs > options.minutes * 60_000) break;
-    const name = `${arm.protocol}, ${arm.policy}, ${arm.hostTier ? "with" : "without"} host tier`;
-    onPhase(name);
-    const result = await runArm({
+    onPhase(nameOf(plan.arm));
+    const result = await runPlanned(plan, options, engine, hooks);
+    if (result === undefined || signal.aborted) break;
+    const after = await again?.measure();
+    const costs: Costs = { preset };
+    if (again !== undefined && before !== undefined && after !== undefined) {
+      costs.around = presetAround(preset, before, after);
+      costs.pace = { before: paceOf(again.first, before), after: paceOf(again.first, after) };
+    }
+    reports.push(armReport(result, costs));
+    before = after;
+  }
+  return { reports, missing: planned.length - reports.length, preset, about: about.join("\n") };
+}
+
+function nameOf({ protocol, policy, hostTier }: Arm): string {
+  return `${protocol}, ${policy}, ${hostTier ? "with" : "without"} host tier`;
+}
+
+/** @returns undefined when it was stopped. */
+async function runPlanned(
+  { arm, programs, residentCallsMax }: Planned,
+  { batchCallsMax, gpu, seed }: LiveOptions,
+  { modelFile, preset, charsPerToken }: KnownEngine,
+  { onProgress, onStatus, signal }: LiveHooks,
+): Promise<ArmResult | undefined> {
+  try {
+    return await runArm({
       arm,
       programs,
       engineArgs: ["--model", modelFile],
@@ -88,18 +129,16 @@ export async function runArms(
       },
       charsPerToken,
       contextTokensMax: preset.contextTokensMax,
-      seed: options.seed,
+      seed,
       drainMsMax: DRAIN_MS_MAX,
-      onProgress: (progress) => hooks.onProgress(name, progress),
+      onProgress: (progress) => onProgress(nameOf(arm), progress),
       onStack: onStatus,
       signal,
-    }).catch((error: unknown) => {
-      if (signal.aborted) return undefined;
-      throw error;
     });
-    if (result !== undefined && !signal.aborted) reports.push(armReport(result, preset));
+  } catch (error) {
+    if (signal.aborted) return undefined;
+    throw error;
   }
-  return { reports, missing: planned.length - reports.length, preset, about: about.join("\n") };
 }
 
 function planOf(options: LiveOptions, preset: EnginePreset): { planned: Planned[]; about: string[] } {

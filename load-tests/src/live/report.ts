@@ -4,6 +4,7 @@ import type { ProgramResult } from "../run.ts";
 import { type Spread, spread, summarise } from "../stats.ts";
 import { type Cell, formatMs, formatTable } from "../table.ts";
 import type { Arm, ArmResult } from "./arm.ts";
+import type { Pace } from "./pace.ts";
 import { type Prediction, predict } from "./predict.ts";
 
 /** Of the steady protocol's programs, those that arrive while the system fills. */
@@ -11,6 +12,15 @@ const WARM_UP_SHARE = 0.2;
 /** Issue "engines": how far the simulator may be off. */
 const BUSY_ERROR_WANTED = 0.05;
 const PROGRAM_ERROR_WANTED = 0.15;
+
+/** Of the engine. */
+export interface Costs {
+  /** As it was calibrated before all runs. */
+  preset: EnginePreset;
+  /** Of right before and right after the run, where it was calibrated again. */
+  around?: EnginePreset;
+  pace?: Pace;
+}
 
 export interface ArmReport {
   arm: Arm;
@@ -36,15 +46,20 @@ export interface ArmReport {
   /** Predicted over measured, minus 1. */
   busyError: number;
   programError: number;
+  /** Where the engine was calibrated again: how its steps went around the run, and what the first preset predicts. */
+  pace?: Pace | undefined;
+  busyErrorOfFirst?: number;
 }
 
-export function armReport({ arm, run, counters, recording }: ArmResult, preset: EnginePreset): ArmReport {
+export function armReport({ arm, run, counters, recording }: ArmResult, costs: Costs): ArmReport {
   const counts = (program: number) => arm.protocol === "finite" || program >= WARM_UP_SHARE * run.programs.length;
   const counted = run.programs.filter((program, index) => counts(index) && program.status === "finished");
   const { swapMs = 0, swapOuts = 0, swapIns = 0, planIdleMs = 0, prefilledTokens = 0, cachedTokens = 0 } = counters;
   const programMs = spread(counted.map(({ totalMs }) => totalMs));
-  const predicted = predict(recording, preset, counts);
+  const { preset, around, pace } = costs;
+  const predicted = predict(recording, around ?? preset, counts);
   const busyMs = counters.busyMs + swapMs;
+  const errorOf = ({ busyMs: simulatedMs }: Prediction) => simulatedMs / busyMs - 1;
   const { elapsedMs } = run;
   return {
     arm,
@@ -64,8 +79,9 @@ export function armReport({ arm, run, counters, recording }: ArmResult, preset: 
     prefilledTokens,
     cachedTokens,
     predicted,
-    busyError: predicted.busyMs / busyMs - 1,
+    busyError: errorOf(predicted),
     programError: predicted.programMs / programMs.mean - 1,
+    ...(around && { pace, busyErrorOfFirst: errorOf(predict(recording, preset, counts)) }),
   };
 }
 
@@ -84,7 +100,7 @@ export function liveText(reports: readonly ArmReport[]): string {
     blocks.push(formatTable(PREDICTION_HEAD, own.map(predictionRow)));
   }
   blocks.push(
-    "Program times are from arrival to the end of the last call, pauses between calls included. A pause is the longest time between two pieces of text of one answer.",
+    "Program times are from arrival to the end of the last call, pauses between calls included. A pause is the longest time between two pieces of text of one answer. The simulator has the costs that the engine had right before and right after the run; steps' time: right before, right after, over that of the first calibration.",
   );
   return blocks.join("\n\n");
 }
@@ -140,9 +156,12 @@ const PREDICTION_HEAD = [
   "error",
   `≤ ${100 * PROGRAM_ERROR_WANTED} %`,
   "swaps",
+  "steps' time",
+  "error with the first preset",
 ];
 
-function predictionRow({ arm, busyMs, programMs, predicted, busyError, programError }: ArmReport): Cell[] {
+function predictionRow(report: ArmReport): Cell[] {
+  const { arm, busyMs, programMs, predicted, busyError, programError, pace, busyErrorOfFirst } = report;
   return [
     arm.policy,
     arm.hostTier ? "yes" : "no",
@@ -156,6 +175,8 @@ function predictionRow({ arm, busyMs, programMs, predicted, busyError, programEr
     // Only the finite trace is asked for: a steady system near its capacity magnifies each difference.
     arm.protocol === "steady" ? "" : Math.abs(programError) <= PROGRAM_ERROR_WANTED ? "yes" : "NO",
     predicted.swaps,
+    pace ? `${pace.before.toFixed(2)}, ${pace.after.toFixed(2)}` : "",
+    busyErrorOfFirst === undefined ? "" : signed(busyErrorOfFirst),
   ];
 }
 
