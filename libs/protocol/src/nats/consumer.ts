@@ -110,7 +110,7 @@ class WholeMessages implements CallMessages {
     this.#name = name;
     this.#read = delivered.consumer_seq;
     const forget = onConnectionLost(bus, () => messages.stop(lost("the connection was lost while calls were read")));
-    const timer = setInterval(() => void this.#look(), LOOK_MS);
+    const timer = setInterval(() => void this.#look(), LOOK_MS).unref();
     void messages.closed().then(() => {
       forget();
       clearInterval(timer);
