@@ -109,6 +109,31 @@ it("tells when the connection is lost and when it is back", async () => {
   await watched.nc.close();
 });
 
+it("leaves a server that answers pings and nothing else, as one that is cut off from its cluster", async () => {
+  const cutOff = await startFakeServer({ version: "2.15.1", jetstream: true });
+  const own = await startTestNats();
+  const url = `${own.url},${cutOff.url}`;
+  const lines: string[] = [];
+  const opening = { url, name: "test", connectTimeoutMs: 1_000, onStatus: (line: string) => lines.push(line) };
+  // A client picks any of them.
+  const opened = await eventually(() => openBus(opening).catch(() => undefined));
+  const isAt = (server: { url: string }) => server.url.endsWith(opened.nc.getServer()) && isConnected(opened);
+  try {
+    expect(isAt(own)).toBe(true);
+    await own.kill9();
+    await eventually(() => isAt(cutOff) || undefined);
+    await own.restart();
+    await eventually(() => isAt(own) || undefined);
+    await opened.jsm.getAccountInfo();
+    const name = cutOff.url.replace("nats://", "");
+    expect(lines).toContain(`JetStream does not answer at ${name}: another server is tried`);
+  } finally {
+    await opened.nc.close();
+    await own.stop();
+    await cutOff.close();
+  }
+});
+
 describe("a pool", () => {
   it("comes to exist once, from many connections for many pools at the same time", async () => {
     const pools = Array.from({ length: 12 }, (_, i) => `pool-${i}`);

@@ -23,6 +23,7 @@ import {
   versionAtLeast,
   withoutCredentials,
 } from "./connect.ts";
+import { leaveIsolated } from "./isolation.ts";
 
 export { API_LEVEL_MIN, SERVER_VERSION_MIN, versionAtLeast } from "./connect.ts";
 
@@ -72,6 +73,7 @@ export async function openBus({ url, name, connectTimeoutMs = 20_000, onStatus =
     const watch: Watch = { connected: true, reconnects: 0, onStatus, lost: new Set() };
     watches.set(bus, watch);
     follow(nc, watch).catch((error: unknown) => onStatus(`the connection is no longer watched: ${text(error)}`));
+    if (url.includes(",")) leaveIsolated(nc, jsm, onStatus);
     return bus;
   } catch (error) {
     await nc.close();
