@@ -48,7 +48,7 @@ describe("pairs", () => {
     };
     const pairs = await measurePairs(3, { direct: arm("d", 100), agent: arm("a", 90) });
     expect(order).toEqual(["d0", "a0", "a1", "d1", "d2", "a2"]);
-    const summary = summarisePairs(pairs);
+    const summary = summarisePairs([pairs]);
     expect([summary.direct, summary.agent]).toEqual([101, 91]);
     expect(summary.share).toBeCloseTo(91 / 101, 9);
     expect([summary.directCpuMs, summary.agentCpuMs]).toEqual([10, 1_000 / 90]);

@@ -61,13 +61,27 @@ it("calibrate writes a preset that others read", async () => {
 });
 
 it("bench:engine compares both arms, and measures kept contexts", async () => {
-  const size = ["--batches", "2", "--pairs", "1", "--tokens", "32", "--context-tokens", "300", "--repeats", "1"];
+  const size = [
+    "--batches",
+    "2",
+    "--systems",
+    "2",
+    "--pairs",
+    "1",
+    "--tokens",
+    "32",
+    "--context-tokens",
+    "300",
+    "--repeats",
+    "1",
+  ];
   await script("engine-bench", "--model-file", modelFile, ...size, "--ratio", "0", "--out", folder).catch(
     // Code 1: a share that this machine did not reach now.
     (error: { code?: unknown }) => expect(error.code).toBe(1),
   );
   const report = (await reportOf("bench-engine")) as { batches: BatchResult[]; contexts: ContextResult };
   expect(report.batches).toMatchObject([{ batch: 2, direct: expect.any(Number), agent: expect.any(Number) }]);
+  for (const { pairs, systemShares } of report.batches) expect([pairs.length, systemShares.length]).toEqual([2, 2]);
   for (const { direct, agent } of report.batches) expect(Math.min(direct, agent)).toBeGreaterThan(0);
   expect(report.contexts.cachedTokens).toBeGreaterThan(200);
   expect(report.contexts.swapBytes).toBeGreaterThan(0);
@@ -98,6 +112,9 @@ it("bench:live runs policies on a real engine, and the simulator plays what they
     expect(one.predicted.busyMs).toBeGreaterThan(0);
     expect(one.predicted.programMs).toBeGreaterThan(0);
     expect(one.prefilledTokens).toBeGreaterThan(0);
+    // The engine was calibrated again after it.
+    expect([one.pace?.before, one.busyErrorOfFirst]).toEqual([1, expect.any(Number)]);
+    expect(one.pace?.after).toBeGreaterThan(0);
   }
 });
 

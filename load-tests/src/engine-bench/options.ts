@@ -3,7 +3,16 @@ import { number, parseFlags, UsageError, whole } from "../options.ts";
 
 const BATCH_MAX = 256;
 const TOKENS_MAX = 8_192;
-const DEFAULT = { batches: "1,4", pairs: 5, promptTokens: 40, tokens: 128, seed: 1, contextTokens: 2_000, repeats: 3 };
+const DEFAULT = {
+  batches: "1,4",
+  systems: 3,
+  pairs: 4,
+  promptTokens: 40,
+  tokens: 128,
+  seed: 1,
+  contextTokens: 2_000,
+  repeats: 3,
+};
 const RATIO_WANTED = 0.95;
 
 export const HELP = `npm run bench:engine -- [options]: what the agent around an engine costs, and what kept contexts are worth
@@ -11,7 +20,8 @@ export const HELP = `npm run bench:engine -- [options]: what the agent around an
   --model-file FILE    a GGUF file (default: the model of npm start, fetched when it is missing)
   --gpu auto|false     (default false)
   --batches N,N        calls generated together (default ${DEFAULT.batches})
-  --pairs N            measurements of each arm, taking turns (default ${DEFAULT.pairs})
+  --systems N          fresh processes of each arm, one after the other (default ${DEFAULT.systems})
+  --pairs N            measurements of each arm with each of them, taking turns (default ${DEFAULT.pairs})
   --prompt-tokens N, --tokens N   of each call (default ${DEFAULT.promptTokens}, ${DEFAULT.tokens})
   --context-tokens N   history that is swapped, computed again, and gone on from (default ${DEFAULT.contextTokens}); 0: none
   --repeats N          of that (default ${DEFAULT.repeats})
@@ -30,6 +40,8 @@ export interface EngineBenchOptions {
   /** Of `npm start`, for the server. */
   serverArgs: string[];
   batches: number[];
+  systems: number;
+  /** Of each system. */
   pairs: number;
   promptTokens: number;
   tokens: number;
@@ -47,6 +59,7 @@ export function parseEngineBenchOptions(args: readonly string[]): EngineBenchOpt
     "model-file": text,
     gpu: text,
     batches: text,
+    systems: text,
     pairs: text,
     "prompt-tokens": text,
     tokens: text,
@@ -74,6 +87,7 @@ export function parseEngineBenchOptions(args: readonly string[]): EngineBenchOpt
       return value === undefined ? [] : [`--${name}`, value];
     }),
     batches: (values.batches ?? DEFAULT.batches).split(",").map((batch) => whole("batches", batch, 1, 1, BATCH_MAX)),
+    systems: whole("systems", values.systems, DEFAULT.systems, 1, 100),
     pairs: whole("pairs", values.pairs, DEFAULT.pairs, 1, 1_000),
     promptTokens: whole("prompt-tokens", values["prompt-tokens"], DEFAULT.promptTokens, 16, TOKENS_MAX),
     tokens: whole("tokens", values.tokens, DEFAULT.tokens, 8, TOKENS_MAX),

@@ -22,6 +22,8 @@ export interface PairsSummary {
   share: number;
   shareMin: number;
   shareMax: number;
+  /** Median of each system's pairs. */
+  systemShares: number[];
   /** Median of `beside`, and of the pairs' shares of it; NaN where it was not measured. */
   beside: number;
   shareBeside: number;
@@ -52,7 +54,9 @@ export async function measurePairs(
   return pairs;
 }
 
-export function summarisePairs(pairs: readonly Pair[]): PairsSummary {
+/** @param systems pairs that were measured with the same processes, each. */
+export function summarisePairs(systems: readonly (readonly Pair[])[]): PairsSummary {
+  const pairs = systems.flat();
   const sorted = (read: (pair: Pair) => number) => pairs.map(read).sort((a, b) => a - b);
   const median = (read: (pair: Pair) => number) => quantile(sorted(read), 0.5);
   const besides = pairs.flatMap(({ beside, agent }) =>
@@ -63,13 +67,15 @@ export function summarisePairs(pairs: readonly Pair[]): PairsSummary {
       values.sort((a, b) => a - b),
       0.5,
     );
-  const shares = sorted(({ direct, agent }) => agent.tokensPerS / direct.tokensPerS);
+  const shareOf = ({ direct, agent }: Pair) => agent.tokensPerS / direct.tokensPerS;
+  const shares = sorted(shareOf);
   return {
     direct: median(({ direct }) => direct.tokensPerS),
     agent: median(({ agent }) => agent.tokensPerS),
     share: quantile(shares, 0.5),
     shareMin: shares[0] ?? Number.NaN,
     shareMax: shares.at(-1) ?? Number.NaN,
+    systemShares: systems.map((own) => middle(own.map(shareOf))),
     beside: middle(besides.map(({ beside }) => beside)),
     shareBeside: middle(besides.map(({ share }) => share)),
     directCpuMs: median(({ direct }) => direct.cpuMsPerToken ?? Number.NaN),
