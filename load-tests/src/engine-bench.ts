@@ -26,8 +26,8 @@ const CONTEXT_MARGIN_TOKENS = 128;
  * more. An agent runs for days.
  */
 const WARM_TOKENS = 2_000;
-/** With other prompts, when an answer ended before the batch was together. */
-const ATTEMPTS_MAX = 5;
+/** With other prompts, when an answer ended before the batch was together, as a random model's often does. */
+const ATTEMPTS_MAX = 20;
 
 interface Findings {
   against: string;

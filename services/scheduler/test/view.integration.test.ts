@@ -1,10 +1,12 @@
 /** What watchers see of a real pool, against what its leader and its agents say. */
 import {
   type Bus,
+  keys,
   openBus,
   type PoolPicture,
   PoolsWatch,
   PoolWatch,
+  readKeys,
   readPicture,
   send,
   subjects,
@@ -13,6 +15,7 @@ import { createLogger } from "@autellix/runtime";
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
 import { startTestNats, type TestNats } from "../../../test/support/nats.ts";
 import { SchedulerService } from "../src/adapter.ts";
+import { parseSaved } from "../src/take-over.ts";
 import { machineConfig } from "./bench.ts";
 import { accept, eventually, programField, TestAgent } from "./test-agent.ts";
 
@@ -101,6 +104,12 @@ async function settled(watch: PoolWatch, pool: string): Promise<PoolPicture> {
   }
 }
 
+/** Ended calls of all programs, as a next leader would read them. */
+async function savedEnds(pool: string): Promise<number> {
+  const entries = await readKeys(bus, keys.programsOfPool(pool));
+  return entries.reduce((sum, { bytes }) => sum + (parseSaved(bytes)?.endedCalls ?? 0), 0);
+}
+
 it("is after any load what a fresh snapshot and the agents say, also when the leader was killed", async () => {
   const pool = "viewed";
   const first = await startScheduler(pool, "first");
@@ -110,20 +119,25 @@ it("is after any load what a fresh snapshot and the agents say, also when the le
   await eventually(() => watch.picture);
   const seed = Date.now() % 100_000;
   const draw = random(seed);
-  let calls = 0;
+  let [calls, ended] = [0, 0];
   const load = async (steps: number) => {
     for (let step = 0; step < steps; step++) {
       const held = agents.flatMap((agent) => [...agent.held.keys()].map((call) => ({ agent, call })));
       const victim = held[Math.floor(draw() * held.length)];
       if (draw() < 0.75 || !victim)
         await accept(bus, pool, `c${++calls}`, programField(`prog-${Math.floor(draw() * 9)}`));
-      else await victim.agent.end(victim.call);
+      else {
+        await victim.agent.end(victim.call);
+        ended++;
+      }
     }
   };
   await load(120);
   const before = await settled(watch, pool);
   expect(before.calls.size, `seed ${seed}`).toBeGreaterThan(6);
 
+  // What a leader has not saved yet when it dies is lost: how many calls of a program have ended, among others.
+  await eventually(async () => ((await savedEnds(pool)) === ended ? true : undefined));
   await first.bus.nc.close();
   await startScheduler(pool, "second");
   const epoch = before.pool?.epoch ?? 0;
