@@ -61,6 +61,7 @@ it("calibrate writes a preset that others read", async () => {
 });
 
 it("bench:engine compares both arms, and measures kept contexts", async () => {
+  // The tiny model's steps take less than a millisecond: shorter answers would be one message of tokens.
   const size = [
     "--batches",
     "2",
@@ -69,7 +70,7 @@ it("bench:engine compares both arms, and measures kept contexts", async () => {
     "--pairs",
     "1",
     "--tokens",
-    "32",
+    "200",
     "--context-tokens",
     "300",
     "--repeats",
