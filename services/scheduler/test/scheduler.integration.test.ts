@@ -1,5 +1,15 @@
 import { balancers, policies } from "@autellix/core";
-import { type Bus, CALLS_STREAM, decode, headers, openBus, subjects } from "@autellix/protocol";
+import {
+  type Bus,
+  CALLS_STREAM,
+  consumerName,
+  decode,
+  headers,
+  keys,
+  openBus,
+  readKey,
+  subjects,
+} from "@autellix/protocol";
 import { createLogger } from "@autellix/runtime";
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
 import { loseOneDelivery } from "../../../test/support/lost-delivery.ts";
@@ -119,10 +129,8 @@ it.each([
 it("reads a call whose delivery got lost while no connection was", async () => {
   const pool = await startPool();
   startAgent(pool);
-  const name = (await bus.jsm.consumers.list(CALLS_STREAM).next()).find((info) =>
-    info.name.includes(`-${pool}-`),
-  )?.name;
-  const delivery = await loseOneDelivery(bus, name ?? "");
+  const epoch = await readKey(bus, keys.epoch(pool));
+  const delivery = await loseOneDelivery(bus, consumerName(pool, epoch?.seq ?? 0));
   const ids = ["c1", "c2"];
   for (const id of ids) await accept(bus, pool, id);
   await eventually(async () => delivery.subject);

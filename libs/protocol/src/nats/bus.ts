@@ -21,6 +21,7 @@ import {
   SERVER_VERSION_MIN,
   text,
   versionAtLeast,
+  type Watch,
   withoutCredentials,
 } from "./connect.ts";
 import { leaveIsolated } from "./isolation.ts";
@@ -48,13 +49,6 @@ export interface BusOptions {
   onStatus?: (text: string) => void;
 }
 
-/** What is known of a connection beside its handles. */
-interface Watch {
-  connected: boolean;
-  reconnects: number;
-  onStatus: (text: string) => void;
-  lost: Set<() => void>;
-}
 const watches = new WeakMap<Bus, Watch>();
 
 /**
@@ -73,7 +67,7 @@ export async function openBus({ url, name, connectTimeoutMs = 20_000, onStatus =
     const watch: Watch = { connected: true, reconnects: 0, onStatus, lost: new Set() };
     watches.set(bus, watch);
     follow(nc, watch).catch((error: unknown) => onStatus(`the connection is no longer watched: ${text(error)}`));
-    if (url.includes(",")) leaveIsolated(nc, jsm, onStatus);
+    if (url.includes(",")) leaveIsolated(bus, watch);
     return bus;
   } catch (error) {
     await nc.close();

@@ -14,6 +14,14 @@ export const API_LEVEL_MIN = 1;
 
 /** Time for one JetStream answer. */
 export const JETSTREAM_TIMEOUT_MS = 5_000;
+
+/** What is known of a connection beside its handles. */
+export interface Watch {
+  connected: boolean;
+  reconnects: number;
+  onStatus: (text: string) => void;
+  lost: Set<() => void>;
+}
 const CONNECT_PAUSE_MS = 200;
 
 /** @throws AutellixError when the server is too old or takes only tiny messages. */
