@@ -59,14 +59,7 @@ export async function runLive(options: LiveOptions, env: NodeJS.ProcessEnv, hook
   const { charsPerToken, samples } = measured;
   const again = samples && {
     first: samples,
-    measure: async () => {
-      try {
-        return (await calibrate(false)).samples;
-      } catch (error) {
-        if (signal.aborted) return undefined;
-        throw error;
-      }
-    },
+    measure: async () => (await unlessStopped(signal, () => calibrate(false)))?.samples,
   };
   return await runArms(options, { modelFile, preset, charsPerToken, again }, hooks);
 }
@@ -116,8 +109,8 @@ async function runPlanned(
   { modelFile, preset, charsPerToken }: KnownEngine,
   { onProgress, onStatus, signal }: LiveHooks,
 ): Promise<ArmResult | undefined> {
-  try {
-    return await runArm({
+  return await unlessStopped(signal, () =>
+    runArm({
       arm,
       programs,
       engineArgs: ["--model", modelFile],
@@ -134,7 +127,13 @@ async function runPlanned(
       onProgress: (progress) => onProgress(nameOf(arm), progress),
       onStack: onStatus,
       signal,
-    });
+    }),
+  );
+}
+
+async function unlessStopped<T>(signal: AbortSignal, act: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await act();
   } catch (error) {
     if (signal.aborted) return undefined;
     throw error;
