@@ -13,7 +13,7 @@ import { number, UsageError } from "./options.ts";
 import { ownUse, type ProcessUse, useBetween } from "./processes.ts";
 import { RESULTS_FOLDER, writeReport } from "./report.ts";
 import { type Stack, startStack } from "./stack.ts";
-import { quantile, type Spread, spread } from "./stats.ts";
+import { median, type Spread, spread } from "./stats.ts";
 import { formatTable } from "./table.ts";
 
 const FRONTENDS = [1, 2, 4];
@@ -151,11 +151,6 @@ function partsOf(use: readonly ProcessUse[], calls: number): Record<Part, number
 
 function table(measurements: readonly Measurement[]): string {
   const groups = Map.groupBy(measurements, ({ setup, stream }) => `${setup}, ${stream ? "streamed" : "whole"}`);
-  const median = (values: number[]) =>
-    quantile(
-      [...values].sort((a, b) => a - b),
-      0.5,
-    );
   const rows = [...groups].map(([name, group]) => {
     const of = (read: (measurement: Measurement) => number) => median(group.map(read));
     const frontendUs = of(({ cpuUs }) => cpuUs.frontend);

@@ -8,7 +8,7 @@ import { commandLine, describeMachine } from "./machine.ts";
 import { type Arm, runArm } from "./observability/arm.ts";
 import { parseFlags, whole } from "./options.ts";
 import { RESULTS_FOLDER, writeReport } from "./report.ts";
-import { quantile } from "./stats.ts";
+import { median } from "./stats.ts";
 import { formatTable } from "./table.ts";
 
 const PLAN_RATIO_WANTED = 1.1;
@@ -57,13 +57,6 @@ async function main(args: readonly string[], signal: AbortSignal): Promise<void>
   const folder = await writeReport(given.out ?? RESULTS_FOLDER, report, summary, {});
   console.log(`${summary}\n\nwritten to ${folder}`);
   if (!met) process.exitCode = 1;
-}
-
-function median(values: readonly number[]): number {
-  return quantile(
-    [...values].sort((a, b) => a - b),
-    0.5,
-  );
 }
 
 function summarise(arms: readonly { off: Arm; on: Arm }[]) {

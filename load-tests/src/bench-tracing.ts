@@ -16,7 +16,7 @@ import { type ProcessUse, useBetween } from "./processes.ts";
 import { RESULTS_FOLDER, writeReport } from "./report.ts";
 import { type RunResult, runOpenLoop } from "./run.ts";
 import { type Stack, startStack } from "./stack.ts";
-import { quantile, type Spread, summarise } from "./stats.ts";
+import { median, type Spread, summarise } from "./stats.ts";
 import { formatTable } from "./table.ts";
 import type { Taken } from "./tracing/collector.ts";
 import { generateWorkload } from "./workload.ts";
@@ -186,13 +186,6 @@ function armOf(halves: readonly Half[]): Arm {
 
 function cpuUsOf(use: readonly ProcessUse[], calls: number): number {
   return (1_000 * use.reduce((sum, { cpuMs }) => sum + cpuMs, 0)) / calls;
-}
-
-function median(values: readonly number[]): number {
-  return quantile(
-    [...values].sort((a, b) => a - b),
-    0.5,
-  );
 }
 
 function summariseArms(arms: readonly { off: Arm; on: Arm }[], taken: Taken) {

@@ -2,7 +2,7 @@
  * Memory of processes over time, and whether it is flat.
  */
 import type { ProcessUse } from "./processes.ts";
-import { quantile } from "./stats.ts";
+import { median } from "./stats.ts";
 import type { Plot } from "./svg.ts";
 
 export const SAMPLES_MAX = 100_000;
@@ -41,11 +41,6 @@ export function memoryTrends(samples: readonly MemorySample[], warmUpMs: number)
   return (warm[0]?.processes ?? []).flatMap(({ pid, name }) => {
     const series = warm.flatMap((sample) => sample.processes.find((use) => use.pid === pid)?.rssBytes ?? []);
     if (series.length < warm.length) return [];
-    const median = (values: number[]) =>
-      quantile(
-        [...values].sort((a, b) => a - b),
-        0.5,
-      );
     const beforeBytes = median(series.slice(0, window));
     const afterBytes = median(series.slice(-window));
     return [{ name, beforeBytes, afterBytes, growth: afterBytes / beforeBytes - 1 }];

@@ -21,6 +21,14 @@ export function quantile(sorted: readonly number[], q: number): number {
   return below + (above - below) * (at - Math.floor(at));
 }
 
+/** @returns NaN for nothing. */
+export function median(values: readonly number[]): number {
+  return quantile(
+    [...values].sort((a, b) => a - b),
+    0.5,
+  );
+}
+
 export function spread(values: Iterable<number | undefined>): Spread {
   const sorted = [...values].filter((value) => value !== undefined).sort((a, b) => a - b);
   const sum = sorted.reduce((total, value) => total + value, 0);

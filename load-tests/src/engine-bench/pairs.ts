@@ -1,5 +1,5 @@
 /** Measurements of all arms that take turns: what slows the machine down for a while slows each of them. */
-import { quantile } from "../stats.ts";
+import { median } from "../stats.ts";
 
 export interface Measured {
   tokensPerS: number;
@@ -57,29 +57,23 @@ export async function measurePairs(
 /** @param systems pairs that were measured with the same processes, each. */
 export function summarisePairs(systems: readonly (readonly Pair[])[]): PairsSummary {
   const pairs = systems.flat();
-  const sorted = (read: (pair: Pair) => number) => pairs.map(read).sort((a, b) => a - b);
-  const median = (read: (pair: Pair) => number) => quantile(sorted(read), 0.5);
+  const medianOf = (read: (pair: Pair) => number) => median(pairs.map(read));
   const besides = pairs.flatMap(({ beside, agent }) =>
     beside === undefined ? [] : [{ beside: beside.tokensPerS, share: agent.tokensPerS / beside.tokensPerS }],
   );
-  const middle = (values: number[]) =>
-    quantile(
-      values.sort((a, b) => a - b),
-      0.5,
-    );
   const shareOf = ({ direct, agent }: Pair) => agent.tokensPerS / direct.tokensPerS;
-  const shares = sorted(shareOf);
+  const shares = pairs.map(shareOf).sort((a, b) => a - b);
   return {
-    direct: median(({ direct }) => direct.tokensPerS),
-    agent: median(({ agent }) => agent.tokensPerS),
-    share: quantile(shares, 0.5),
+    direct: medianOf(({ direct }) => direct.tokensPerS),
+    agent: medianOf(({ agent }) => agent.tokensPerS),
+    share: median(shares),
     shareMin: shares[0] ?? Number.NaN,
     shareMax: shares.at(-1) ?? Number.NaN,
-    systemShares: systems.map((own) => middle(own.map(shareOf))),
-    beside: middle(besides.map(({ beside }) => beside)),
-    shareBeside: middle(besides.map(({ share }) => share)),
-    directCpuMs: median(({ direct }) => direct.cpuMsPerToken ?? Number.NaN),
-    agentCpuMs: median(({ agent }) => agent.cpuMsPerToken ?? Number.NaN),
+    systemShares: systems.map((own) => median(own.map(shareOf))),
+    beside: median(besides.map(({ beside }) => beside)),
+    shareBeside: median(besides.map(({ share }) => share)),
+    directCpuMs: medianOf(({ direct }) => direct.cpuMsPerToken ?? Number.NaN),
+    agentCpuMs: medianOf(({ agent }) => agent.cpuMsPerToken ?? Number.NaN),
     pairs,
   };
 }

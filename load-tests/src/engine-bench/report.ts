@@ -1,5 +1,5 @@
 /** What `npm run bench:engine` says. */
-import { quantile } from "../stats.ts";
+import { median } from "../stats.ts";
 import { formatMs, formatTable } from "../table.ts";
 import type { ContextResult } from "./contexts.ts";
 import type { PairsSummary } from "./pairs.ts";
@@ -82,13 +82,6 @@ export function contextsReached({ swapOutMs, swapInMs, recomputeMs, coldMs, warm
   return (
     median(swapOutMs) + median(swapInMs) <= SWAP_SHARE_WANTED * median(recomputeMs) &&
     Math.max(median(warmMs), median(hostMs)) <= WARM_SHARE_WANTED * cold
-  );
-}
-
-export function median(values: readonly number[]): number {
-  return quantile(
-    [...values].sort((a, b) => a - b),
-    0.5,
   );
 }
 

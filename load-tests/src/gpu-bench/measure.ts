@@ -7,7 +7,7 @@ import { samplePlan } from "../calibrate/plan.ts";
 import { presetOf } from "../calibrate/preset.ts";
 import { charsPerTokenOf, type Samples, sample } from "../calibrate/samples.ts";
 import { llamaOptions, openEngine } from "../engine-bench/open-engine.ts";
-import { median } from "../engine-bench/report.ts";
+import { median } from "../stats.ts";
 import type { GpuBenchOptions } from "./options.ts";
 
 /** The same tokens out and back: in one transfer, and in as many as there are pieces. */

@@ -6,7 +6,7 @@
 import type { CostModel, EnginePreset, SwapCost } from "@autellix/engines/cost";
 import { fit } from "../calibrate/fit.ts";
 import type { Samples, StepPoint } from "../calibrate/samples.ts";
-import { quantile } from "../stats.ts";
+import { median } from "../stats.ts";
 
 /** Median of the steps' times over those of the first calibration's same steps: above 1 the machine is slower now. */
 export interface Pace {
@@ -40,10 +40,7 @@ export function paceOf(first: Samples, now: Samples): number {
     return ms === undefined ? [] : [point.durationMs / ms];
   });
   if (ratios.length === 0) throw new RangeError("no step was measured both times");
-  return quantile(
-    ratios.sort((a, b) => a - b),
-    0.5,
-  );
+  return median(ratios);
 }
 
 function nameOf({ kind, prefillTokens, decodeTokens, contextTokens, attendedTokens }: StepPoint): string {
