@@ -11,6 +11,7 @@ import type { DeadlineBucket } from "./deadlines.ts";
 import type { Engine } from "./engine.ts";
 import type { CallId, Millis } from "./ids.ts";
 import type { CallList } from "./queues.ts";
+import type { Retained } from "./retained.ts";
 import type { ProgramEntry } from "./table.ts";
 
 export type Stage =
@@ -88,6 +89,8 @@ export class Call {
   placedIn: number;
   /** The retained context that it goes on from, until a report shows that the agent holds it. */
   continues: CallId | undefined;
+  /** The retained context that it will go on from; owned by retained.ts. */
+  claims: Retained | undefined;
   /** Crashes of engines that this call is charged with; > 0 makes it a suspect (design §4, Poison). */
   crashes: number;
   cancel: CancelCause | undefined;
@@ -157,6 +160,7 @@ export class Call {
     this.seenIn = 0;
     this.placedIn = 0;
     this.continues = undefined;
+    this.claims = undefined;
     this.crashes = 0;
     this.cancel = undefined;
     this.deadlineBucket = undefined;

@@ -1,11 +1,13 @@
 /**
  * Contexts of finished calls that an engine keeps for their programs' next calls, in the order of their value: the
  * least valuable goes first when its blocks are needed (lazily, paper §4.4), to the host tier while that has room.
+ * Nothing is worth more than what a queued call waits to go on from (decision 0033).
  */
 import type { Call } from "./call.ts";
 import type { RetainedContext } from "./contract.ts";
 import type { Engine } from "./engine.ts";
 import type { CallId } from "./ids.ts";
+import { byRank } from "./queues.ts";
 import type { ProgramEntry } from "./table.ts";
 
 /** Retained contexts per engine. */
@@ -22,10 +24,14 @@ export interface Retained {
   /** Rises with each context: later ones are worth more. */
   readonly order: number;
   tier: "engine" | "host";
+  /** The queued call that will go on from it; owned by `claim` and `unclaim`. */
+  heir?: Call | undefined;
 }
 
-/** Most valuable first. */
+/** Most valuable first: what is surely needed, the soonest first; then what may be. */
 function byValue(a: Retained, b: Retained): number {
+  if (a.heir && b.heir) return byRank(a.heir, b.heir);
+  if (a.heir || b.heir) return a.heir ? -1 : 1;
   return a.level - b.level || b.order - a.order;
 }
 
@@ -47,19 +53,27 @@ export class RetainedContexts {
   add(context: Retained): void {
     const older = find(context.program, context.engine, context.thread);
     if (older) this.remove(older);
-    let place = this.contexts.length;
-    while (place > 0 && byValue(this.contexts[place - 1] as Retained, context) > 0) place--;
-    this.contexts.splice(place, 0, context);
+    this.place(context);
     context.program.retained = [...(context.program.retained ?? []), context];
     this.count(context, 1);
+    // The next call may have come before this one's end was heard.
+    for (const call of context.program.threads()) claim(call);
     const last = this.contexts.at(-1);
     if (this.contexts.length > RETAINED_MAX && last) this.remove(last);
   }
 
+  /** Its value has another reason now. The agent hears of the new order with the next plan that there is. */
+  inherit(context: Retained, heir: Call | undefined): void {
+    this.take(context);
+    if (context.heir) context.heir.claims = undefined;
+    context.heir = heir;
+    if (heir) heir.claims = context;
+    this.place(context);
+  }
+
   remove(context: Retained): void {
-    const place = this.contexts.indexOf(context);
-    if (place < 0) throw new Error(`the context of ${context.call} is not retained here`);
-    this.contexts.splice(place, 1);
+    this.take(context);
+    if (context.heir) context.heir.claims = undefined;
     context.program.retained = context.program.retained?.filter((other) => other !== context);
     this.count(context, -1);
   }
@@ -93,6 +107,18 @@ export class RetainedContexts {
     for (const context of [...this.contexts]) this.remove(context);
   }
 
+  private place(context: Retained): void {
+    let place = this.contexts.length;
+    while (place > 0 && byValue(this.contexts[place - 1] as Retained, context) > 0) place--;
+    this.contexts.splice(place, 0, context);
+  }
+
+  private take(context: Retained): void {
+    const place = this.contexts.indexOf(context);
+    if (place < 0) throw new Error(`the context of ${context.call} is not retained here`);
+    this.contexts.splice(place, 1);
+  }
+
   private least(tier: "engine" | "host"): Retained {
     const context = this.contexts.findLast((other) => other.tier === tier);
     if (!context) throw new Error(`no retained context has the tier ${tier}, but its blocks are counted`);
@@ -114,12 +140,38 @@ function find(program: ProgramEntry, engine: Engine, thread: string | undefined)
   return program.retained?.find((context) => context.engine === engine && context.thread === thread);
 }
 
-/** A call starts: the context that it goes on from is its own now. */
-export function continueFrom(engine: Engine, call: Call): void {
+/** The context that a call would go on from, if it began now. */
+function contextFor(engine: Engine, call: Call): Retained | undefined {
   const context = find(call.program, engine, call.thread) ?? find(call.program, engine, undefined);
   // Whether the two begin alike is the engine's to see; a prompt that is surely shorter is another one.
   const tokensMax = Math.max(call.contextTokens, call.promptTokensMax);
-  if (!context || tokensMax < (context.blocks - 1) * engine.capacity.blockTokens) return;
+  return context && tokensMax >= (context.blocks - 1) * engine.capacity.blockTokens ? context : undefined;
+}
+
+/** A call that has not started is in a queue of its engine: the context that it will go on from is kept for it. */
+export function claim(call: Call): void {
+  const { engine } = call;
+  if (!engine?.capacity.retains || call.planned || call.list === undefined) return;
+  const context = contextFor(engine, call);
+  if (!context || context.heir !== undefined) return;
+  unclaim(call);
+  engine.retained.inherit(context, call);
+}
+
+/** It waits for this context no more: it is in no queue, or a later one is there. Another call may wait for it. */
+export function unclaim(call: Call): void {
+  const context = call.claims;
+  if (!context) return;
+  context.engine.retained.inherit(context, undefined);
+  for (const other of context.program.threads()) claim(other);
+}
+
+/** A call starts: the context that it goes on from is its own now. */
+export function continueFrom(engine: Engine, call: Call): void {
+  const context = contextFor(engine, call);
+  // Not what it waited for, when another call waits for a later one of its thread.
+  if (call.claims !== context) unclaim(call);
+  if (!context) return;
   call.continues = context.call;
   engine.retained.remove(context);
 }

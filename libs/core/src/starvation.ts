@@ -63,6 +63,6 @@ function promote(state: State, call: Call, at: Millis): void {
   call.order = state.takeOrder();
   state.totals.promotions++;
   state.changes?.call(call);
-  state.queuesOf(call).at(0).insert(call);
+  state.insert(call);
   state.queued(call);
 }

@@ -14,7 +14,7 @@ import { IdTable } from "./id-table.ts";
 import type { CallId, EngineId, Millis } from "./ids.ts";
 import { type Ladder, levelOf } from "./ladder.ts";
 import { byRank, LevelQueues } from "./queues.ts";
-import { dropRetained, type Retained } from "./retained.ts";
+import { claim, dropRetained, type Retained, unclaim } from "./retained.ts";
 import { awaitPromotion } from "./starvation.ts";
 import { ProcessTable, type ProgramEntry, saved } from "./table.ts";
 import { WaitTally } from "./wait-tally.ts";
@@ -175,10 +175,16 @@ export class State {
   requeue(call: Call, at: Millis): void {
     call.stage = "queued";
     call.engine = this.bind(call);
-    this.queuesOf(call).at(call.level).insert(call);
+    this.insert(call);
     awaitPromotion(this, call, at);
     this.changes?.call(call);
     this.queued(call);
+  }
+
+  /** A call that has not started, into its level's list. */
+  insert(call: Call): void {
+    this.queuesOf(call).at(call.level).insert(call);
+    claim(call);
   }
 
   /** Queues calls that no engine has any more, each at its old place. */
@@ -192,7 +198,7 @@ export class State {
       engines.add(call.engine);
     }
     for (const call of calls) {
-      this.queuesOf(call).at(call.level).insert(call);
+      this.insert(call);
       this.changes?.call(call);
     }
     for (const engine of engines) {
@@ -219,6 +225,7 @@ export class State {
   /** Takes a call out of whatever queue it is in. */
   unqueue(call: Call): void {
     call.list?.remove(call);
+    unclaim(call);
   }
 
   /** How many calls that no engine has yet this one may take: all engines shall have the same number. */

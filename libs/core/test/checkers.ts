@@ -6,6 +6,7 @@ import type { Call } from "../src/call.ts";
 import type { Engine } from "../src/engine.ts";
 import type { CoreConfig, EnginePlan } from "../src/index.ts";
 import { Scheduler } from "../src/index.ts";
+import type { Retained } from "../src/retained.ts";
 import type { State } from "../src/state.ts";
 import type { World } from "./world.ts";
 
@@ -95,6 +96,7 @@ function checkRetained(world: World, engine: Engine, plan: EnginePlan): void {
     if (retained.has(call)) throw new Error(`retained: ${call} is there twice`);
     retained.add(call);
   }
+  checkHeirs(world, engine);
   const { calls } = stateOf(world.scheduler);
   const continued = new Set<string>();
   for (const { call, dispatch } of [...plan.run, ...plan.reserve, ...plan.keep]) {
@@ -104,6 +106,28 @@ function checkRetained(world: World, engine: Engine, plan: EnginePlan): void {
     if (world.programs.get(context) !== calls.get(call)?.program.id)
       throw new Error(`retained: ${call} goes on from ${context}, which is of another program`);
     continued.add(context);
+  }
+}
+
+/** What a queued call waits to go on from comes first, in the order in which the calls will run. */
+function checkHeirs(world: World, engine: Engine): void {
+  const { contexts } = engine.retained as unknown as { contexts: readonly Retained[] };
+  let last: Retained | undefined;
+  for (const context of contexts) {
+    const { heir } = context;
+    if (heir && (!last || last.heir)) {
+      if (last?.heir && outranks(heir, last.heir)) throw new Error(`retained: ${heir.id} runs before ${last.heir.id}`);
+    } else if (heir) throw new Error(`retained: ${heir.id} waits for a context behind one that nobody waits for`);
+    if (heir && (heir.planned || !heir.list || heir.engine !== engine || heir.claims !== context))
+      throw new Error(`retained: ${heir.id} is kept a context for and does not wait`);
+    last = context;
+  }
+  for (const call of stateOf(world.scheduler).calls.values()) {
+    if (call.planned || !call.list || call.engine !== engine) continue;
+    const own = contexts.find(({ program, thread }) => program === call.program && thread === call.thread);
+    const tokensMax = Math.max(call.contextTokens, call.promptTokensMax);
+    if (own && !own.heir && tokensMax >= own.blocks * engine.capacity.blockTokens)
+      throw new Error(`retained: nobody is said to wait for ${own.call}, but ${call.id} does`);
   }
 }
 

@@ -142,6 +142,20 @@ const memory: readonly Mutant[] = [
     replace: "  call.continues = context.call;",
     caughtBy: { [ANY_WORLD]: /^retained: .* has two owners/ },
   },
+  {
+    bug: "a context is kept for a call that waits no more",
+    file: "state.ts",
+    find: "    unclaim(call);\n",
+    replace: "",
+    caughtBy: { [ANY_WORLD]: /^retained: .* does not wait|^retained: .* runs before/ },
+  },
+  {
+    bug: "a context that a queued call waits for is worth no more than others",
+    file: "retained.ts",
+    find: "  if (a.heir || b.heir) return a.heir ? -1 : 1;\n",
+    replace: "",
+    caughtBy: { [ANY_WORLD]: /^retained: .* behind one that nobody waits for/ },
+  },
 ];
 
 export const mutants: readonly Mutant[] = [...promotion, ...levels, ...table, ...engines, ...memory];

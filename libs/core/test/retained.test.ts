@@ -203,6 +203,56 @@ describe("the room for retained contexts", () => {
     }
   });
 
+  it("is given first of all to what queued calls wait to go on from, the soonest first", () => {
+    for (const policy of [policies.plas, policies.fcfs]) {
+      const bench = new Bench({ policy });
+      bench.join("e", { retains: true, batchCallsMax: 1, residentCallsMax: 3, kvBlocks: 100, preemption: "recompute" });
+      for (const name of ["a", "b", "c"]) ends(bench, name, 10, { program: name });
+      expect(retained(bench)).toEqual(["c engine", "b engine", "a engine"]);
+      bench.arrive("running", { program: "r", promptTokens: 10 });
+      bench.plan();
+      bench.arrive("b2", { program: "b", promptTokens: 10 });
+      bench.arrive("c2", { program: "c", promptTokens: 10 });
+      // Nobody comes after it, and nobody knows that yet: it is last used, and takes no place of those.
+      bench.report("e", { finished: { running: { serviceMs: 1, contextTokens: 10 } } });
+      expect(continues(bench.plan().e)).toEqual(["t/b"]);
+      expect(retained(bench)).toEqual(["c engine", "running engine"]);
+    }
+  });
+
+  it("goes to another call that waits, or to the latest ones, when who waited is cancelled", () => {
+    const bench = retaining({ batchCallsMax: 1, residentCallsMax: 3, preemption: "recompute" });
+    for (const name of ["a", "b"]) ends(bench, name, 10, { program: name });
+    bench.arrive("running", { promptTokens: 10 });
+    bench.plan();
+    for (const name of ["a2", "a3"]) bench.arrive(name, { program: "a", promptTokens: 10 });
+    expect(
+      stateOf(bench.scheduler)
+        .engines.get("e" as never)
+        ?.retained.list(),
+    ).toMatchObject([{ call: "t/a" }, { call: "t/b" }]);
+    const first = () =>
+      stateOf(bench.scheduler)
+        .engines.get("e" as never)
+        ?.retained.list()[0]?.call;
+    bench.cancel("a2");
+    expect(first()).toBe("t/a");
+    bench.cancel("a3");
+    expect(first()).toBe("t/b");
+  });
+
+  it("is kept for a call that came before the end of the one before it was heard", () => {
+    const bench = retaining({ batchCallsMax: 1, residentCallsMax: 2, preemption: "recompute" });
+    bench.arrive("a", { program: "p", promptTokens: 10 });
+    bench.run();
+    bench.arrive("other", { program: "q", promptTokens: 10 });
+    bench.arrive("a2", { program: "p", promptTokens: 10 });
+    bench.report("e", { finished: { a: { serviceMs: 1, contextTokens: 10 } } });
+    bench.run();
+    bench.report("e", { finished: { other: { serviceMs: 1, contextTokens: 10 } } });
+    expect(continues(bench.plan().e)).toEqual(["t/a"]);
+  });
+
   it("has a limit in number", () => {
     const bench = retaining({ kvBlocks: 1e6, residentCallsMax: 1e6 });
     for (let i = 0; i <= RETAINED_MAX; i++) {

@@ -91,7 +91,7 @@ export class CallTrace {
   }
 
   #lineOf({ tenant, call, program, model, status }: EndedFields, trace: TraceFields): TracedCall {
-    const { thread, parents, waitingMs, serviceMs, promptTokens, completionTokens } = trace;
+    const { thread, parents, waitingMs, serviceMs, promptTokens, cachedTokens, completionTokens } = trace;
     const isPlain = this.#options.names === "plain";
     const name = (kind: string, ...ids: string[]) => (isPlain ? ids.join("/") : opaqueName(kind, tenant, ...ids));
     return {
@@ -106,6 +106,7 @@ export class CallTrace {
       ...(waitingMs === undefined ? {} : { waitingMs }),
       ...(serviceMs === undefined ? {} : { serviceMs }),
       promptTokens,
+      ...(cachedTokens === undefined ? {} : { cachedTokens }),
       completionTokens,
     };
   }

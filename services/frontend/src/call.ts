@@ -332,6 +332,7 @@ export class Call {
         waitingMs: timings?.waiting_ms,
         serviceMs: timings?.service_ms,
         promptTokens: usage?.prompt_tokens ?? promptTokens,
+        cachedTokens: usage?.prompt_tokens_details?.cached_tokens,
         completionTokens: usage?.completion_tokens ?? this.#tokens.next,
       },
     };

@@ -166,6 +166,8 @@ export interface TraceFields {
   serviceMs: number | undefined;
   /** An estimate when no engine has counted. */
   promptTokens: number;
+  /** Of the prompt, those that the engine did not compute; undefined when it does not say. */
+  cachedTokens: number | undefined;
   /** As counted, else as received. */
   completionTokens: number;
 }

@@ -52,6 +52,7 @@ function ended(call: string, atMs = performance.now()): [EndedFields, TraceField
     waitingMs: 0.5,
     serviceMs: 1.5,
     promptTokens: 3,
+    cachedTokens: 2,
     completionTokens: 4,
   };
   return [fields, trace];
@@ -82,16 +83,19 @@ describe("the end of a call tells its trace", () => {
       waitingMs: 1,
       serviceMs: 2,
       promptTokens: 3,
+      cachedTokens: undefined,
       completionTokens: 5,
     });
   });
 
   test("of a call that failed: what its record says", () => {
     const d = new Driver().accepted();
-    const usage = { prompt_tokens: 7, completion_tokens: 2, total_tokens: 9 };
+    const prompt_tokens_details = { cached_tokens: 6 };
+    const usage = { prompt_tokens: 7, completion_tokens: 2, total_tokens: 9, prompt_tokens_details };
     d.end({ ...failed("engine_error"), usage, timings: { waiting_ms: 4, service_ms: 5 } });
     expect(only(d.effects, "callEnded")[0]?.trace).toMatchObject({
       promptTokens: 7,
+      cachedTokens: 6,
       completionTokens: 2,
       waitingMs: 4,
       serviceMs: 5,
@@ -125,6 +129,7 @@ describe("a call trace", () => {
       waitingMs: 0.5,
       serviceMs: 1.5,
       promptTokens: 3,
+      cachedTokens: 2,
       completionTokens: 4,
     });
     expect((second?.arrivedAtMs ?? 0) - (first?.arrivedAtMs ?? 0)).toBeCloseTo(10, 2);
