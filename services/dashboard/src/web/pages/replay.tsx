@@ -274,6 +274,9 @@ function nextSpeed(speed: number, by: 1 | -1): number {
   return SPEEDS[Math.max(0, Math.min(SPEEDS.length - 1, place))] ?? speed;
 }
 
+/** What has the focus and uses keys itself. */
+const OWN_KEYS = "input, select, textarea, button, a, dialog, summary";
+
 interface PlayerKeys {
   toggle(): void;
   seekBy(share: number): void;
@@ -286,8 +289,9 @@ function usePlayerKeys(keys: PlayerKeys): void {
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {
       const { target } = event;
-      if (target instanceof HTMLElement && target.closest("input, select, textarea, button, a, dialog, summary"))
-        return;
+      // A dialog that was just closed keeps the focus until the next frame.
+      const inClosed = target instanceof HTMLElement && target.closest("dialog:not([open])");
+      if (!inClosed && target instanceof HTMLElement && target.closest(OWN_KEYS)) return;
       if (event.ctrlKey || event.metaKey || event.altKey) return;
       if (event.key === " ") now.current.toggle();
       else if (event.key === "ArrowRight") now.current.seekBy(STEP_SHARE);
