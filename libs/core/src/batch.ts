@@ -18,6 +18,8 @@ export interface BatchRules {
   /** False while results could not be stored: calls that have not started stay queued. */
   admitsNew: boolean;
   misfit: "stop" | "skip";
+  /** Calls that have contexts go before calls that would push them out, where that means to compute them again. */
+  keepsContexts: boolean;
   /** Late binding: calls that no engine has yet, and how many of them this one may take. */
   unbound?: { queues: LevelQueues; takesMax: number };
 }
@@ -50,9 +52,9 @@ function isRunnable(call: Call, engine: Engine): boolean {
   return call.engine === engine && call.stage === "queued" && call.cancel === undefined;
 }
 
-/** Two queues as one, in order. */
-function* merged(own: LevelQueues, unbound: LevelQueues): Generator<Call> {
-  const [a, b] = [own[Symbol.iterator](), unbound[Symbol.iterator]()];
+/** Two ordered ones as one. */
+function* merged(one: Iterable<Call>, other: Iterable<Call>): Generator<Call> {
+  const [a, b] = [one[Symbol.iterator](), other[Symbol.iterator]()];
   let [x, y] = [a.next(), b.next()];
   while (!x.done || !y.done) {
     if (!x.done && (y.done || byRank(x.value, y.value) < 0)) {
@@ -79,6 +81,8 @@ class Room {
   private heldLeft: number;
   private takesLeft: number;
   private skipsLeft: number;
+  /** Places that calls with contexts leave to others (decision 0034). */
+  private newcomersLeft: number;
   private hasSuspect = false;
   private startedPlaced = 0;
 
@@ -86,7 +90,7 @@ class Room {
     this.engine = engine;
     this.rules = rules;
     this.batch = batch;
-    const { batchCallsMax, residentCallsMax, kvBlocks, heldCallsMax, preemption } = engine.capacity;
+    const { batchCallsMax, residentCallsMax, kvBlocks, heldCallsMax, preemption, retains } = engine.capacity;
     // Where a call cannot be preempted, one that filled a slot early would block who outranks it (design §5).
     const reserveCallsMax = preemption === "none" ? 0 : rules.reserveCallsMax;
     this.batchCallsMax = batchCallsMax;
@@ -95,6 +99,11 @@ class Room {
     this.heldLeft = heldCallsMax - engine.startedCount;
     this.takesLeft = rules.unbound?.takesMax ?? 0;
     this.skipsLeft = rules.misfit === "skip" ? SKIPPED_CALLS_MAX : 0;
+    const recomputes = retains && preemption === "recompute";
+    this.newcomersLeft =
+      recomputes && rules.keepsContexts
+        ? this.placesMax - engine.startedCount - engine.retained.heirCount
+        : Number.POSITIVE_INFINITY;
   }
 
   /** @returns false when the walk is over. */
@@ -112,8 +121,11 @@ class Room {
     // What others have a claim to does not end the walk: own calls may come behind it.
     if (call.engine === undefined && this.takesLeft <= 0) return this.offerStarted();
     if (!this.rules.admitsNew || this.heldLeft <= 0) return this.offerStarted();
+    const isNewcomer = call.claims === undefined;
+    if (isNewcomer && this.newcomersLeft <= 0) return this.offerHolders();
     if (!this.add(call)) return this.skipsLeft-- > 0;
     this.heldLeft--;
+    if (isNewcomer) this.newcomersLeft--;
     if (call.engine === undefined) {
       this.takesLeft--;
       this.taken.push(call);
@@ -209,6 +221,15 @@ class Room {
     for (const calls of [this.batch.run, this.batch.reserve]) {
       for (const call of calls) if (!call.planned) continueFrom(this.engine, call);
     }
+  }
+
+  /** What is left of the batch goes to calls that have contexts, running or kept for them, in the same order. */
+  private offerHolders(): false {
+    const { engine, rules } = this;
+    for (const call of merged(engine.startedInOrder(rules.stamp), engine.retained.heirs())) {
+      if ((!call.planned || isRunnable(call, engine)) && !this.offer(call)) break;
+    }
+    return false;
   }
 
   /** No new call may start: what is left of the batch goes to calls that have started, in the same order. */

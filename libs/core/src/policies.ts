@@ -37,7 +37,10 @@ export interface Policy {
   readonly lastLevel: "stays" | "rotates";
   /** Whose waiting and service the starvation ratio compares (Algorithm 1). */
   readonly starvation: "program" | "call" | "none";
-  /** What is an idle context worth? The agent evicts from the tail of this order. */
+  /**
+   * What is an idle context worth? The agent evicts from the tail of this order. `next-to-run` also lets calls that have
+   * contexts go before others on an engine that would compute them again (decision 0034).
+   */
   readonly keeps: "next-to-run" | "last-used";
 }
 

@@ -42,6 +42,8 @@ export class RetainedContexts {
   engineBlocks = 0;
   hostBlocks = 0;
   engineContexts = 0;
+  /** How many of them a queued call waits to go on from. */
+  heirCount = 0;
   /** Changes whenever the list does: a plan is due. */
   version = 0;
 
@@ -65,15 +67,28 @@ export class RetainedContexts {
   /** Its value has another reason now. The agent hears of the new order with the next plan that there is. */
   inherit(context: Retained, heir: Call | undefined): void {
     this.take(context);
-    if (context.heir) context.heir.claims = undefined;
-    context.heir = heir;
-    if (heir) heir.claims = context;
+    this.disinherit(context);
+    if (heir) {
+      context.heir = heir;
+      heir.claims = context;
+      this.heirCount++;
+    }
     this.place(context);
+  }
+
+  /** Queued calls that wait for a context of here, in the order in which they will run. */
+  heirs(): Call[] {
+    const heirs: Call[] = [];
+    for (const { heir } of this.contexts) {
+      if (heir === undefined) break;
+      heirs.push(heir);
+    }
+    return heirs;
   }
 
   remove(context: Retained): void {
     this.take(context);
-    if (context.heir) context.heir.claims = undefined;
+    this.disinherit(context);
     context.program.retained = context.program.retained?.filter((other) => other !== context);
     this.count(context, -1);
   }
@@ -105,6 +120,13 @@ export class RetainedContexts {
 
   clear(): void {
     for (const context of [...this.contexts]) this.remove(context);
+  }
+
+  private disinherit(context: Retained): void {
+    if (!context.heir) return;
+    context.heir.claims = undefined;
+    context.heir = undefined;
+    this.heirCount--;
   }
 
   private place(context: Retained): void {

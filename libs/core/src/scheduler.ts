@@ -155,7 +155,7 @@ export class Scheduler {
 
   private planEngine(engine: Engine, at: Millis): void {
     const { state } = this;
-    const { windowSteps, reserveCallsMax, misfit = "stop" } = state.config;
+    const { windowSteps, reserveCallsMax, misfit = "stop", policy } = state.config;
     const late = state.unbound.size > 0 ? { queues: state.unbound, takesMax: state.lateTakesMax(engine) } : undefined;
     const stamp = state.takeStamp();
     const batch = formBatch(engine, {
@@ -163,6 +163,7 @@ export class Scheduler {
       windowSteps,
       reserveCallsMax,
       misfit,
+      keepsContexts: policy.keeps === "next-to-run",
       admitsNew: state.admitsNew && engine.accepting,
       ...(late ? { unbound: late } : {}),
     });

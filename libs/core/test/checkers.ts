@@ -28,7 +28,9 @@ export function checkPlan(world: World, plan: EnginePlan): void {
   checkNames(world, plan);
   checkRoom(world, engine, plan);
   checkRetained(world, engine, plan);
-  checkRanks(state, engine);
+  const newcomers = newcomersOf(world, plan);
+  checkRanks(state, engine, newcomers);
+  checkNewcomers(state, engine, newcomers);
   checkUnstoppable(state, engine, plan);
 }
 
@@ -135,7 +137,7 @@ function checkHeirs(world: World, engine: Engine): void {
  * S9: who waits, may start and fits outranks no preemptible member of the batch. With the strict stop nobody behind a
  * call that does not fit is taken, so no waiting call at all may outrank a member.
  */
-function checkRanks(state: State, engine: Engine): void {
+function checkRanks(state: State, engine: Engine, newcomers: ReadonlySet<string>): void {
   const { capacity } = engine;
   if (capacity.preemption === "none") return;
   const planned = [...engine.run, ...engine.reserve];
@@ -145,7 +147,9 @@ function checkRanks(state: State, engine: Engine): void {
   for (const waiting of waitingFor(state, engine)) {
     if (planned.includes(waiting) || waiting.mayHaveRun || (waiting.crashes > 0 && hasSuspect)) continue;
     if (!engine.has(waiting) && !admits) continue;
-    const behind = planned.filter((member) => !engine.unstoppable.has(member) && outranks(waiting, member));
+    const passed = keepsContexts(state, engine) && !engine.has(waiting) && !waiting.claims;
+    const mayPass = (member: Call) => engine.unstoppable.has(member) || (passed && !newcomers.has(member.id));
+    const behind = planned.filter((member) => !mayPass(member) && outranks(waiting, member));
     if (behind.length === 0) continue;
     if (state.config.misfit === "skip") {
       const before = planned.filter((member) => !behind.includes(member));
@@ -154,6 +158,36 @@ function checkRanks(state: State, engine: Engine): void {
     }
     throw new Error(`S9: ${waiting.id} waits and outranks ${behind[0]?.id}`);
   }
+}
+
+/** Where a context that is pushed out is computed again, only calls that have one pass those that have none. */
+function keepsContexts(state: State, { capacity }: Engine): boolean {
+  return !!capacity.retains && capacity.preemption === "recompute" && state.config.policy.keeps === "next-to-run";
+}
+
+/** They leave the places of run and reserve to calls that have contexts. */
+function checkNewcomers(state: State, engine: Engine, newcomers: ReadonlySet<string>): void {
+  if (!keepsContexts(state, engine) || newcomers.size === 0) return;
+  const { batchCallsMax, residentCallsMax } = engine.capacity;
+  const places = Math.min(batchCallsMax + state.config.reserveCallsMax, Math.max(1, residentCallsMax));
+  const holders = engine.startedCount + engine.retained.heirs().length;
+  if (holders > places) throw new Error(`retained: ${[...newcomers][0]} begins though contexts fill all places`);
+}
+
+/** Attempts that were in a plan of their engine, by incarnation. */
+const plannedBefore = new WeakMap<World, Set<string>>();
+
+/** Calls that begin with this plan, and without a context. */
+function newcomersOf(world: World, plan: EnginePlan): ReadonlySet<string> {
+  const before = plannedBefore.get(world) ?? new Set();
+  plannedBefore.set(world, before);
+  const newcomers = new Set<string>();
+  for (const { call, attempt, dispatch } of [...plan.run, ...plan.reserve, ...plan.keep]) {
+    const name = `${plan.engine} ${plan.incarnation} ${call} ${attempt}`;
+    if (!before.has(name) && dispatch?.continues === undefined) newcomers.add(call);
+    before.add(name);
+  }
+  return newcomers;
 }
 
 /** Its own calls; and those that no engine has, when there is no other engine to take them. */

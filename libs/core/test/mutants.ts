@@ -150,6 +150,13 @@ const memory: readonly Mutant[] = [
     caughtBy: { [ANY_WORLD]: /^retained: .* does not wait|^retained: .* runs before/ },
   },
   {
+    bug: "calls without contexts push out those of calls that wait",
+    file: "batch.ts",
+    find: "this.placesMax - engine.startedCount - engine.retained.heirCount",
+    replace: "this.placesMax - engine.startedCount",
+    caughtBy: { [ANY_WORLD]: /^retained: .* begins though contexts fill all places/ },
+  },
+  {
     bug: "a context that a queued call waits for is worth no more than others",
     file: "retained.ts",
     find: "  if (a.heir || b.heir) return a.heir ? -1 : 1;\n",

@@ -5,8 +5,8 @@ import { Bench, names } from "./bench.ts";
 import { stateOf } from "./checkers.ts";
 
 /** An engine that keeps contexts: 10 blocks of 10 tokens, unless told otherwise. */
-function retaining(over: Partial<EngineCapacity> = {}): Bench {
-  const bench = new Bench();
+function retaining(over: Partial<EngineCapacity> = {}, config: ConstructorParameters<typeof Bench>[0] = {}): Bench {
+  const bench = new Bench(config);
   bench.join("e", { retains: true, kvBlocks: 10, ...over });
   return bench;
 }
@@ -242,7 +242,8 @@ describe("the room for retained contexts", () => {
   });
 
   it("is kept for a call that came before the end of the one before it was heard", () => {
-    const bench = retaining({ batchCallsMax: 1, residentCallsMax: 2, preemption: "recompute" });
+    const tight = { batchCallsMax: 1, residentCallsMax: 2, preemption: "recompute" } as const;
+    const bench = retaining(tight, { policy: policies.fcfs });
     bench.arrive("a", { program: "p", promptTokens: 10 });
     bench.run();
     bench.arrive("other", { program: "q", promptTokens: 10 });
@@ -264,6 +265,41 @@ describe("the room for retained contexts", () => {
     const left = retained(bench);
     expect(left).toHaveLength(RETAINED_MAX);
     expect(left).not.toContain("c0 engine");
+  });
+});
+
+describe("an engine that would compute again what is pushed out", () => {
+  const tight = { batchCallsMax: 2, residentCallsMax: 3, preemption: "recompute" } as const;
+
+  /** Two programs with contexts whose next calls are in Q2, and a new one in Q1 that came before them. */
+  function contended(over: Partial<EngineCapacity>, config?: ConstructorParameters<typeof Bench>[0]): Bench {
+    const bench = retaining({ ...tight, ...over }, config);
+    for (const name of ["a", "b"]) {
+      bench.arrive(name, { program: name, promptTokens: 10 });
+      bench.run();
+      bench.report("e", { finished: { [name]: { serviceMs: 15, contextTokens: 10 } } });
+      bench.plan();
+    }
+    bench.arrive("new", { program: "c", promptTokens: 10 });
+    for (const name of ["a", "b"]) bench.arrive(`${name}2`, { program: name, promptTokens: 20 });
+    bench.plan();
+    return bench;
+  }
+
+  it("begins calls that have no context while others leave a place", () => {
+    const bench = contended({});
+    expect(names(bench.plans.get("e")?.run)).toEqual(["a2", "b2"]);
+    bench.report("e", { finished: { a2: { serviceMs: 1, contextTokens: 20 } }, calls: { b2: 1 } });
+    expect(names(bench.plan().e?.run)).toEqual(["new", "b2"]);
+  });
+
+  it("does not hold them back under fcfs, with a host tier, or where the engine has a cache of its own", () => {
+    for (const bench of [
+      contended({}, { policy: policies.fcfs }),
+      contended({ preemption: "swap", hostBlocks: 10 }),
+      contended({ retains: false }),
+    ])
+      expect(names(bench.plans.get("e")?.run)[0]).toBe("new");
   });
 });
 
