@@ -18,7 +18,7 @@ export interface BatchRules {
   /** False while results could not be stored: calls that have not started stay queued. */
   admitsNew: boolean;
   misfit: "stop" | "skip";
-  /** Calls that have contexts go before calls that would push them out, where that means to compute them again. */
+  /** Calls that have contexts go before calls that would push them out of memory. */
   keepsContexts: boolean;
   /** Late binding: calls that no engine has yet, and how many of them this one may take. */
   unbound?: { queues: LevelQueues; takesMax: number };
@@ -26,6 +26,8 @@ export interface BatchRules {
 
 /** Calls that do not fit which the walk passes by, with `misfit: skip`. */
 export const SKIPPED_CALLS_MAX = 64;
+/** Of the contexts that memory holds, what calls may have; the others are of programs between two calls. */
+const CALLS_SHARE = 3 / 4;
 
 /**
  * FCFS inside a level; a call is added while the engine can fit it, and the walk stops at the first that does not fit
@@ -81,7 +83,7 @@ class Room {
   private heldLeft: number;
   private takesLeft: number;
   private skipsLeft: number;
-  /** Places that calls with contexts leave to others (decision 0034). */
+  /** How many calls that have no context may begin. */
   private newcomersLeft: number;
   private hasSuspect = false;
   private startedPlaced = 0;
@@ -99,11 +101,7 @@ class Room {
     this.heldLeft = heldCallsMax - engine.startedCount;
     this.takesLeft = rules.unbound?.takesMax ?? 0;
     this.skipsLeft = rules.misfit === "skip" ? SKIPPED_CALLS_MAX : 0;
-    const recomputes = retains && preemption === "recompute";
-    this.newcomersLeft =
-      recomputes && rules.keepsContexts
-        ? this.placesMax - engine.startedCount - engine.retained.heirCount
-        : Number.POSITIVE_INFINITY;
+    this.newcomersLeft = rules.keepsContexts && retains ? this.roomForNewcomers() : Number.POSITIVE_INFINITY;
   }
 
   /** @returns false when the walk is over. */
@@ -131,6 +129,19 @@ class Room {
       this.taken.push(call);
     }
     return true;
+  }
+
+  /** Calls that have contexts, started or kept for them, fill the batch, or most of the memory: others wait (decision 0034). */
+  private roomForNewcomers(): number {
+    const { engine, rules } = this;
+    const { residentCallsMax, kvBlocks, preemption, hostBlocks = 0 } = engine.capacity;
+    const holders = engine.startedCount + engine.retained.heirCount;
+    let blocks = engine.retained.heirBlocks;
+    for (const call of engine.startedInOrder(rules.stamp)) blocks += engine.blocksOf(call.contextTokens, 0);
+    const meanBlocks = Math.max(1, blocks / Math.max(1, holders));
+    const host = preemption === "swap" ? hostBlocks : 0;
+    const contextsMax = Math.min(residentCallsMax + host / meanBlocks, (kvBlocks + host) / meanBlocks);
+    return Math.max(this.placesMax, Math.floor(CALLS_SHARE * contextsMax)) - holders;
   }
 
   hasPlace(): boolean {

@@ -39,7 +39,7 @@ export interface Policy {
   readonly starvation: "program" | "call" | "none";
   /**
    * What is an idle context worth? The agent evicts from the tail of this order. `next-to-run` also lets calls that have
-   * contexts go before others on an engine that would compute them again (decision 0034).
+   * contexts go before others that would push them out of memory (decision 0034).
    */
   readonly keeps: "next-to-run" | "last-used";
 }

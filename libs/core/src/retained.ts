@@ -42,8 +42,9 @@ export class RetainedContexts {
   engineBlocks = 0;
   hostBlocks = 0;
   engineContexts = 0;
-  /** How many of them a queued call waits to go on from. */
+  /** Of those that queued calls wait to go on from. */
   heirCount = 0;
+  heirBlocks = 0;
   /** Changes whenever the list does: a plan is due. */
   version = 0;
 
@@ -72,6 +73,7 @@ export class RetainedContexts {
       context.heir = heir;
       heir.claims = context;
       this.heirCount++;
+      this.heirBlocks += context.blocks;
     }
     this.place(context);
   }
@@ -127,6 +129,7 @@ export class RetainedContexts {
     context.heir.claims = undefined;
     context.heir = undefined;
     this.heirCount--;
+    this.heirBlocks -= context.blocks;
   }
 
   private place(context: Retained): void {
@@ -173,11 +176,13 @@ function contextFor(engine: Engine, call: Call): Retained | undefined {
 /** A call that has not started is in a queue of its engine: the context that it will go on from is kept for it. */
 export function claim(call: Call): void {
   const { engine } = call;
-  if (!engine?.capacity.retains || call.planned || call.list === undefined) return;
+  // One that the batch has which is being formed waits no more either, though no plan with it is out.
+  const waits = call.list !== undefined && !call.planned && call.tier === "none";
+  if (!engine?.capacity.retains || !waits) return;
   const context = contextFor(engine, call);
-  if (!context || context.heir !== undefined) return;
+  if (call.claims === context) return;
   unclaim(call);
-  engine.retained.inherit(context, call);
+  if (context && context.heir === undefined) engine.retained.inherit(context, call);
 }
 
 /** It waits for this context no more: it is in no queue, or a later one is there. Another call may wait for it. */
@@ -193,7 +198,7 @@ export function continueFrom(engine: Engine, call: Call): void {
   const context = contextFor(engine, call);
   // Not what it waited for, when another call waits for a later one of its thread.
   if (call.claims !== context) unclaim(call);
-  if (!context) return;
+  if (!context || (context.heir && context.heir !== call)) return;
   call.continues = context.call;
   engine.retained.remove(context);
 }

@@ -147,7 +147,8 @@ function checkRanks(state: State, engine: Engine, newcomers: ReadonlySet<string>
   for (const waiting of waitingFor(state, engine)) {
     if (planned.includes(waiting) || waiting.mayHaveRun || (waiting.crashes > 0 && hasSuspect)) continue;
     if (!engine.has(waiting) && !admits) continue;
-    const passed = keepsContexts(state, engine) && !engine.has(waiting) && !waiting.claims;
+    // What it claims it may have got from a call that this very plan began or sent for its marker.
+    const passed = keepsContexts(state, engine) && !engine.has(waiting);
     const mayPass = (member: Call) => engine.unstoppable.has(member) || (passed && !newcomers.has(member.id));
     const behind = planned.filter((member) => !mayPass(member) && outranks(waiting, member));
     if (behind.length === 0) continue;
@@ -160,18 +161,19 @@ function checkRanks(state: State, engine: Engine, newcomers: ReadonlySet<string>
   }
 }
 
-/** Where a context that is pushed out is computed again, only calls that have one pass those that have none. */
+/** There only calls that have a context pass those that have none. */
 function keepsContexts(state: State, { capacity }: Engine): boolean {
-  return !!capacity.retains && capacity.preemption === "recompute" && state.config.policy.keeps === "next-to-run";
+  return !!capacity.retains && state.config.policy.keeps === "next-to-run";
 }
 
-/** They leave the places of run and reserve to calls that have contexts. */
+/** They leave the batch, and most of the memory, to calls that have contexts; how much a host tier holds is left open here. */
 function checkNewcomers(state: State, engine: Engine, newcomers: ReadonlySet<string>): void {
-  if (!keepsContexts(state, engine) || newcomers.size === 0) return;
-  const { batchCallsMax, residentCallsMax } = engine.capacity;
+  const { batchCallsMax, residentCallsMax, preemption } = engine.capacity;
+  if (!keepsContexts(state, engine) || newcomers.size === 0 || preemption !== "recompute") return;
   const places = Math.min(batchCallsMax + state.config.reserveCallsMax, Math.max(1, residentCallsMax));
   const holders = engine.startedCount + engine.retained.heirs().length;
-  if (holders > places) throw new Error(`retained: ${[...newcomers][0]} begins though contexts fill all places`);
+  if (holders > Math.max(places, 0.75 * residentCallsMax))
+    throw new Error(`retained: ${[...newcomers][0]} begins though contexts fill all places`);
 }
 
 /** Attempts that were in a plan of their engine, by incarnation. */

@@ -140,7 +140,7 @@ const memory: readonly Mutant[] = [
     file: "retained.ts",
     find: "  call.continues = context.call;\n  engine.retained.remove(context);",
     replace: "  call.continues = context.call;",
-    caughtBy: { [ANY_WORLD]: /^retained: .* has two owners/ },
+    caughtBy: { [ANY_WORLD]: /^retained: .* (has two owners|does not wait)/ },
   },
   {
     bug: "a context is kept for a call that waits no more",
@@ -152,8 +152,8 @@ const memory: readonly Mutant[] = [
   {
     bug: "calls without contexts push out those of calls that wait",
     file: "batch.ts",
-    find: "this.placesMax - engine.startedCount - engine.retained.heirCount",
-    replace: "this.placesMax - engine.startedCount",
+    find: "const holders = engine.startedCount + engine.retained.heirCount;",
+    replace: "const holders = engine.startedCount;",
     caughtBy: { [ANY_WORLD]: /^retained: .* begins though contexts fill all places/ },
   },
   {

@@ -268,7 +268,7 @@ describe("the room for retained contexts", () => {
   });
 });
 
-describe("an engine that would compute again what is pushed out", () => {
+describe("memory that is full of contexts", () => {
   const tight = { batchCallsMax: 2, residentCallsMax: 3, preemption: "recompute" } as const;
 
   /** Two programs with contexts whose next calls are in Q2, and a new one in Q1 that came before them. */
@@ -285,21 +285,29 @@ describe("an engine that would compute again what is pushed out", () => {
     bench.plan();
     return bench;
   }
+  const first = (bench: Bench) => names(bench.plans.get("e")?.run)[0];
 
-  it("begins calls that have no context while others leave a place", () => {
+  it("gets a call without one when those that have one leave a place", () => {
     const bench = contended({});
     expect(names(bench.plans.get("e")?.run)).toEqual(["a2", "b2"]);
     bench.report("e", { finished: { a2: { serviceMs: 1, contextTokens: 20 } }, calls: { b2: 1 } });
     expect(names(bench.plan().e?.run)).toEqual(["new", "b2"]);
   });
 
-  it("does not hold them back under fcfs, with a host tier, or where the engine has a cache of its own", () => {
-    for (const bench of [
-      contended({}, { policy: policies.fcfs }),
-      contended({ preemption: "swap", hostBlocks: 10 }),
-      contended({ retains: false }),
-    ])
-      expect(names(bench.plans.get("e")?.run)[0]).toBe("new");
+  it("is what a host tier holds, too, by the mean size of contexts", () => {
+    expect(first(contended({ preemption: "swap", hostBlocks: 0 }))).toBe("a2");
+    expect(first(contended({ preemption: "swap", hostBlocks: 1 }))).toBe("new");
+  });
+
+  it("is three quarters full when others have to wait, in contexts or in blocks", () => {
+    expect(first(contended({ residentCallsMax: 4 }))).toBe("new");
+    expect(first(contended({ residentCallsMax: 4, kvBlocks: 3 }))).toBe("a2");
+    expect(first(contended({ residentCallsMax: 4, kvBlocks: 4 }))).toBe("new");
+  });
+
+  it("does not matter under fcfs, and where the engine has a cache of its own", () => {
+    expect(first(contended({}, { policy: policies.fcfs }))).toBe("new");
+    expect(first(contended({ retains: false }))).toBe("new");
   });
 });
 
