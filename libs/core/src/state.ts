@@ -181,7 +181,7 @@ export class State {
     this.queued(call);
   }
 
-  /** A call that has not started, into its level's list. */
+  /** Into the list of its level; a call that has not started claims the context that it will go on from. */
   insert(call: Call): void {
     this.queuesOf(call).at(call.level).insert(call);
     claim(call);
