@@ -7,6 +7,7 @@
  */
 import type { Engine, EngineCall, StepCall, Swap } from "@autellix/engines";
 import { attendedBy } from "@autellix/engines/cost";
+import { median } from "../stats.ts";
 import { chatOf } from "./chat.ts";
 import { sampleServer } from "./server-samples.ts";
 
@@ -199,9 +200,6 @@ function pointOf(
 /** Sizes are means, which the linear model allows; the time is the median, which others' noise does not move. */
 function middle(points: readonly StepPoint[]): StepPoint {
   const mean = (read: (point: StepPoint) => number) => points.reduce((sum, one) => sum + read(one), 0) / points.length;
-  const durations = points.map(({ durationMs }) => durationMs).sort((a, b) => a - b);
-  const at = (durations.length - 1) / 2;
-  const durationMs = ((durations[Math.floor(at)] ?? 0) + (durations[Math.ceil(at)] ?? 0)) / 2;
   return {
     kind: points[0]?.kind ?? "decode",
     passes: 1,
@@ -209,6 +207,6 @@ function middle(points: readonly StepPoint[]): StepPoint {
     decodeTokens: mean((one) => one.decodeTokens),
     contextTokens: mean((one) => one.contextTokens),
     attendedTokens: mean((one) => one.attendedTokens),
-    durationMs,
+    durationMs: median(points.map(({ durationMs }) => durationMs)),
   };
 }

@@ -274,8 +274,11 @@ function nextSpeed(speed: number, by: 1 | -1): number {
   return SPEEDS[Math.max(0, Math.min(SPEEDS.length - 1, place))] ?? speed;
 }
 
-/** What has the focus and uses keys itself. */
-const OWN_KEYS = "input, select, textarea, button, a, dialog, summary";
+/** Whether what has the focus uses keys itself. A dialog that was just closed keeps the focus until the next frame. */
+function usesKeys(focused: HTMLElement): boolean {
+  if (focused.closest("dialog:not([open])")) return false;
+  return focused.closest("input, select, textarea, button, a, dialog, summary") !== null;
+}
 
 interface PlayerKeys {
   toggle(): void;
@@ -289,9 +292,7 @@ function usePlayerKeys(keys: PlayerKeys): void {
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {
       const { target } = event;
-      // A dialog that was just closed keeps the focus until the next frame.
-      const inClosed = target instanceof HTMLElement && target.closest("dialog:not([open])");
-      if (!inClosed && target instanceof HTMLElement && target.closest(OWN_KEYS)) return;
+      if (target instanceof HTMLElement && usesKeys(target)) return;
       if (event.ctrlKey || event.metaKey || event.altKey) return;
       if (event.key === " ") now.current.toggle();
       else if (event.key === "ArrowRight") now.current.seekBy(STEP_SHARE);
