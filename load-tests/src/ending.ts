@@ -4,7 +4,7 @@ import { UsageError } from "./options.ts";
 
 const INTERRUPT_EXIT_CODE = 130;
 const UNREADABLE_EXIT_CODE = 2;
-const FILE_ERRORS = new Set(["ENOENT", "EACCES", "EISDIR", "ENOTDIR"]);
+const FILE_ERRORS = new Set(["ENOENT", "EACCES", "EEXIST", "EISDIR", "ENOSPC", "ENOTDIR", "EPERM", "EROFS"]);
 
 /** A file cannot be read as what it should be; `message` is one line for a person: code, file and line first. */
 export class UnreadableFile extends Error {

@@ -77,7 +77,11 @@ export function leaderStarted(state: State, { at }: Of<"leaderStarted">): void {
   }
   state.reportedEarly.clear();
   state.dropPins();
-  for (const engine of state.engines.values()) state.wantPlan(engine);
+  for (const engine of state.engines.values()) {
+    // Which of its calls are in the batch is not in a report: the first ones, until there is a plan.
+    engine.run = engine.startedInOrder(state.takeStamp()).slice(0, engine.capacity.batchCallsMax);
+    state.wantPlan(engine);
+  }
 }
 
 function placeGathered(state: State, call: Call, at: Millis): void {
@@ -135,6 +139,6 @@ export function programEnded(state: State, { at, program, cancel }: Of<"programE
   const entry = state.table.open(program, at);
   entry.endedAt ??= at;
   state.save(entry);
-  state.programEnded(entry);
+  state.closeProgram(entry);
   if (cancel) for (const call of [...entry.threads()]) cancelCall(state, call, "program", at);
 }

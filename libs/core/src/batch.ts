@@ -20,6 +20,8 @@ export interface BatchRules {
   misfit: "stop" | "skip";
   /** Calls that have contexts go before calls that would push them out of memory. */
   keepsContexts: boolean;
+  /** Whether a call has waited so long that it shall begin all the same (S10). */
+  starves: (call: Call) => boolean;
   /** Late binding: calls that no engine has yet, and how many of them this one may take. */
   unbound?: { queues: LevelQueues; takesMax: number };
 }
@@ -120,10 +122,12 @@ class Room {
     if (call.engine === undefined && this.takesLeft <= 0) return this.offerStarted();
     if (!this.rules.admitsNew || this.heldLeft <= 0) return this.offerStarted();
     const isNewcomer = call.claims === undefined;
-    if (isNewcomer && this.newcomersLeft <= 0) return this.offerHolders();
+    const isGuest = isNewcomer && this.newcomersLeft <= 0;
+    if (isGuest && !this.takesGuest(call)) return this.offerHolders();
     if (!this.add(call)) return this.skipsLeft-- > 0;
     this.heldLeft--;
     if (isNewcomer) this.newcomersLeft--;
+    if (isGuest) this.engine.guest = call;
     if (call.engine === undefined) {
       this.takesLeft--;
       this.taken.push(call);
@@ -142,6 +146,12 @@ class Room {
     const host = preemption === "swap" ? hostBlocks : 0;
     const contextsMax = Math.min(residentCallsMax + host / meanBlocks, (kvBlocks + host) / meanBlocks);
     return Math.max(this.placesMax, Math.floor(CALLS_SHARE * contextsMax)) - holders;
+  }
+
+  /** One at a time: were it all that starve, contexts would push each other out in overload as without the rule. */
+  private takesGuest(call: Call): boolean {
+    const { engine, rules } = this;
+    return engine.guest === undefined && rules.starves(call);
   }
 
   hasPlace(): boolean {

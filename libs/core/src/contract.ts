@@ -178,7 +178,7 @@ export type Command =
   | { kind: "saveEntry"; entry: SavedEntry }
   /** Copy the undecoded body to DEAD; a `writeOutcome` with status dead follows. */
   | { kind: "deadLetter"; call: CallId; seq: number; crashes: number }
-  /** Feed `planDue` (when `at` has come) and `timePassed` no later than `at`. */
+  /** Feed `planDue` (when `at` has come) and, when it has passed, `timePassed`: soon, others wait for it. */
   | { kind: "wakeAt"; at: Millis };
 
 /** A program's past, as it survives a leader. */

@@ -33,7 +33,7 @@ export function finishCall(
   const tokens = serviceMs > 0 ? call.contextTokens : 0;
   const served = policy.measures === "time" ? serviceMs : tokens;
   if (!state.table.charge(call, policy, { serviceMs, waitingMs: finished.waitingMs, served }, at)) return;
-  if (finished.status === "completed") state.completed(call, served);
+  if (finished.status === "completed") state.completed(call, served, at);
   state.save(program);
 }
 
@@ -110,5 +110,5 @@ export function timePassed(state: State, at: Millis): void {
     if (state.calls.get(call.id) === call) cancelCall(state, call, "deadline", at);
   }
   promoteDue(state, at);
-  state.table.dropIdle(at, IDLE_LOOKS_MAX, (entry) => state.changes?.program(entry));
+  state.table.dropIdle(at, IDLE_LOOKS_MAX, (entry) => state.closeProgram(entry));
 }

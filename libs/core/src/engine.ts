@@ -39,6 +39,8 @@ export class Engine {
   run: readonly Call[] = [];
   reserve: readonly Call[] = [];
   keep: readonly Call[] = [];
+  /** A call that began without a context though others left no room for it: it starved. One at a time (decision 0034). */
+  guest: Call | undefined;
   /** Version of `retained` in the last plan. */
   retainedSent = 0;
   /** Answers to `fenced` that the next plan carries. */
@@ -153,6 +155,7 @@ export class Engine {
     if (!this.has(call)) return;
     this.startedCount--;
     this.unstoppable.delete(call);
+    if (this.guest === call) this.guest = undefined;
     call.planned = false;
     const slackMax = 2 * this.startedCount + LEFT_SLACK;
     if (this.started.length > slackMax) this.dropLeft(this.started);

@@ -5,7 +5,7 @@
  * it may start now (the engine's room, the same for all), and what an idle context is worth (`keeps`).
  */
 import type { ArrivedCall } from "./contract.ts";
-import type { CallId, Millis } from "./ids.ts";
+import { type CallId, callId, type Millis, type ProgramId } from "./ids.ts";
 import type { Ladder } from "./ladder.ts";
 import { singleLevel } from "./ladder.ts";
 
@@ -42,6 +42,11 @@ export interface Policy {
    * contexts go before others that would push them out of memory (decision 0034).
    */
   readonly keeps: "next-to-run" | "last-used";
+}
+
+/** The call that a program could send now, as far as a policy looks at it. */
+export function nextCall(program: ProgramId, at: Millis): ArrivedCall {
+  return { id: callId(""), seq: 0, program, arrivedAt: at, deadlineAt: at, promptTokens: 0 };
 }
 
 /** Eq. 1: attained service is the sum over the program's completed calls. */

@@ -12,6 +12,8 @@ import type { ProgramEntry } from "./table.ts";
 
 /** Retained contexts per engine. */
 export const RETAINED_MAX = 1024;
+/** Active calls of a program that are looked at, oldest first, for the one that waits for a context. */
+export const HEIR_LOOKS_MAX = 128;
 
 export interface Retained {
   readonly call: CallId;
@@ -21,6 +23,8 @@ export interface Retained {
   readonly blocks: number;
   /** Level that its program's next call enters: where the policy keeps by it, lower ones are worth more. */
   readonly level: number;
+  /** Its place inside that level, as the policy ranks it. */
+  readonly rank: number;
   /** Rises with each context: later ones are worth more. */
   readonly order: number;
   tier: "engine" | "host";
@@ -32,7 +36,7 @@ export interface Retained {
 function byValue(a: Retained, b: Retained): number {
   if (a.heir && b.heir) return byRank(a.heir, b.heir);
   if (a.heir || b.heir) return a.heir ? -1 : 1;
-  return a.level - b.level || b.order - a.order;
+  return a.level - b.level || a.rank - b.rank || b.order - a.order;
 }
 
 /** The retained contexts of one engine. */
@@ -60,7 +64,7 @@ export class RetainedContexts {
     context.program.retained = [...(context.program.retained ?? []), context];
     this.count(context, 1);
     // The next call may have come before this one's end was heard.
-    for (const call of context.program.threads()) claim(call);
+    bequeath(context);
     const last = this.contexts.at(-1);
     if (this.contexts.length > RETAINED_MAX && last) this.remove(last);
   }
@@ -173,16 +177,32 @@ function contextFor(engine: Engine, call: Call): Retained | undefined {
   return context && tokensMax >= (context.blocks - 1) * engine.capacity.blockTokens ? context : undefined;
 }
 
+/** In a queue, and not in the batch that is being formed either, though no plan with it is out. */
+function waits(call: Call): boolean {
+  return call.list !== undefined && !call.planned && call.tier === "none";
+}
+
+/** Of the calls that would go on from a context, the one that runs first. */
+function heirOf(context: Retained): Call | undefined {
+  const { engine, program } = context;
+  let heir: Call | undefined;
+  let looks = 0;
+  for (const call of program.threads()) {
+    if (++looks > HEIR_LOOKS_MAX) break;
+    if (call.engine !== engine || !waits(call) || contextFor(engine, call) !== context) continue;
+    if (!heir || byRank(call, heir) < 0) heir = call;
+  }
+  return heir;
+}
+
 /** A call that has not started is in a queue of its engine: the context that it will go on from is kept for it. */
 export function claim(call: Call): void {
   const { engine } = call;
-  // One that the batch has which is being formed waits no more either, though no plan with it is out.
-  const waits = call.list !== undefined && !call.planned && call.tier === "none";
-  if (!engine?.capacity.retains || !waits) return;
+  if (!engine?.capacity.retains || !waits(call)) return;
   const context = contextFor(engine, call);
   if (call.claims === context) return;
   unclaim(call);
-  if (context && context.heir === undefined) engine.retained.inherit(context, call);
+  if (context && (!context.heir || byRank(call, context.heir) < 0)) engine.retained.inherit(context, call);
 }
 
 /** It waits for this context no more: it is in no queue, or a later one is there. Another call may wait for it. */
@@ -190,7 +210,15 @@ export function unclaim(call: Call): void {
   const context = call.claims;
   if (!context) return;
   context.engine.retained.inherit(context, undefined);
-  for (const other of context.program.threads()) claim(other);
+  bequeath(context);
+}
+
+/** Gives a context that nobody claims to the call that it is for, which may have claimed an earlier one. */
+function bequeath(context: Retained): void {
+  const heir = heirOf(context);
+  if (!heir) return;
+  unclaim(heir);
+  context.engine.retained.inherit(context, heir);
 }
 
 /** A call starts: the context that it goes on from is its own now. */
@@ -203,10 +231,15 @@ export function continueFrom(engine: Engine, call: Call): void {
   engine.retained.remove(context);
 }
 
-/** A program has ended: nobody goes on from its contexts. */
+/**
+ * No call of the program comes any more: its contexts go, but for what its queued calls wait to go on from.
+ *
+ * @returns the engines that had them.
+ */
 export function dropRetained(program: ProgramEntry): Engine[] {
   const engines: Engine[] = [];
   for (const context of program.retained ?? []) {
+    if (context.heir) continue;
     context.engine.retained.remove(context);
     engines.push(context.engine);
   }

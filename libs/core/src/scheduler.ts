@@ -17,7 +17,7 @@ import { callCancelled, outcomeSeen, timePassed } from "./endings.ts";
 import { type Batch, type Engine, isLastPlan } from "./engine.ts";
 import type { CallId, EngineId, Millis, ProgramId } from "./ids.ts";
 import type { Ladder } from "./ladder.ts";
-import { promoteDue } from "./starvation.ts";
+import { promoteDue, starves } from "./starvation.ts";
 import { State, type Totals } from "./state.ts";
 import { type ProgramEntry, saved } from "./table.ts";
 import { Views } from "./views.ts";
@@ -164,6 +164,7 @@ export class Scheduler {
       reserveCallsMax,
       misfit,
       keepsContexts: policy.keeps === "next-to-run",
+      starves: (call) => starves(state, call, at),
       admitsNew: state.admitsNew && engine.accepting,
       ...(late ? { unbound: late } : {}),
     });
@@ -250,7 +251,7 @@ export class Scheduler {
     };
   }
 
-  /** The program's active calls, youngest first (process table, paper §2). */
+  /** The program's active calls, oldest first (process table, paper §2). */
   threads(id: ProgramId, at: Millis): ActiveCall[] {
     const entry = this.state.table.get(id);
     return [...(entry?.threads() ?? [])].map((call) => ({

@@ -16,6 +16,11 @@ export function promotionDueAt(state: State, call: Call, at: Millis): Millis {
   return at + state.beta * Math.max(serviceMs, state.betaFloorMs) - waitingMs;
 }
 
+/** Whether it was promoted, or waits in the level where it came in for as long as a call waits that is promoted. */
+export function starves(state: State, call: Call, at: Millis): boolean {
+  return call.promotedWaitingMs > 0 || promotionDueAt(state, call, at) <= at;
+}
+
 /** The call entered a level below Q1: from here on its promotion is awaited. */
 export function awaitPromotion(state: State, call: Call, at: Millis): void {
   if (call.level === 0 || call.promotionAwaited || !state.promotes) return;

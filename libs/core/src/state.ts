@@ -13,6 +13,7 @@ import { DueHeap } from "./heap.ts";
 import { IdTable } from "./id-table.ts";
 import type { CallId, EngineId, Millis } from "./ids.ts";
 import { type Ladder, levelOf } from "./ladder.ts";
+import { nextCall } from "./policies.ts";
 import { byRank, LevelQueues } from "./queues.ts";
 import { claim, dropRetained, type Retained, unclaim } from "./retained.ts";
 import { awaitPromotion } from "./starvation.ts";
@@ -228,11 +229,17 @@ export class State {
     unclaim(call);
   }
 
-  /** How many calls that no engine has yet this one may take: all engines shall have the same number. */
+  /** How many calls that no engine has yet this one may take: all engines shall have the same number, or what they can run. */
   lateTakesMax(engine: Engine): number {
     let calls = this.unbound.size;
-    for (const other of this.accepting) calls += other.queues.size;
-    return Math.max(0, Math.ceil(calls / this.accepting.length) - engine.queues.size);
+    let othersRoom = 0;
+    for (const other of this.accepting) {
+      calls += other.queues.size;
+      const places = other.capacity.batchCallsMax + this.config.reserveCallsMax;
+      if (other !== engine) othersRoom += Math.max(0, places - other.queues.size);
+    }
+    const share = Math.ceil(calls / this.accepting.length) - engine.queues.size;
+    return Math.max(0, share, this.unbound.size - othersRoom);
   }
 
   private bind(call: Call): Engine | undefined {
@@ -248,6 +255,7 @@ export class State {
     call.engine?.forget(call);
     if (call.engine) this.wantPlan(call.engine);
     call.program.removeThread(call);
+    if (call.program.endedAt !== undefined) this.dropRetained(call.program);
     this.table.dropAlone(call.program);
     this.calls.delete(call);
     call.stage = "ended";
@@ -267,25 +275,39 @@ export class State {
   }
 
   /** Completed: the ladder learns from its service, in the policy's unit, and its context may be kept. */
-  completed(call: Call, service: number): void {
+  completed(call: Call, service: number, at: Millis): void {
     this.calibrator?.learn(service);
     const { engine, program } = call;
-    if (!engine?.capacity.retains || program.alone || program.endedAt !== undefined) return;
+    if (!engine?.capacity.retains || program.alone) return;
+    const { policy } = this.config;
+    const next = policy.keeps === "next-to-run" ? nextCall(program.id, at) : undefined;
     const context: Retained = {
       call: call.id,
       engine,
       program,
       thread: call.thread,
       blocks: engine.blocksOf(call.contextTokens, 0),
-      level: this.config.policy.keeps === "next-to-run" ? levelOf(this.ladder, program.attained) : 0,
+      level: next ? this.nextLevel(program, at) : 0,
+      rank: (next && policy.ranks?.(program, next)) ?? 0,
       order: this.takeOrder(),
       tier: "engine",
     };
     engine.retained.add(context);
+    if (program.endedAt !== undefined) this.dropRetained(program);
   }
 
-  programEnded(entry: ProgramEntry): void {
+  /** The level that a call would enter which the program sent now. */
+  nextLevel(program: ProgramEntry, at: Millis): number {
+    return levelOf(this.ladder, this.config.policy.inherits(program, nextCall(program.id, at), at));
+  }
+
+  /** No call of the program comes any more: it was ended, or is forgotten. */
+  closeProgram(entry: ProgramEntry): void {
     this.changes?.program(entry);
+    this.dropRetained(entry);
+  }
+
+  private dropRetained(entry: ProgramEntry): void {
     for (const engine of dropRetained(entry)) this.wantPlan(engine);
   }
 

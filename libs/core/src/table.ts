@@ -28,8 +28,9 @@ export class ProgramEntry implements ProgramPast {
   pathServiceMs: Millis = 0;
   pathWaitingMs: Millis = 0;
   endedCalls = 0;
-  /** Active calls: the program's threads (paper §2). First of a list that is linked through the calls. */
+  /** Active calls: the program's threads (paper §2). Ends of a list that is linked through the calls, oldest first. */
   firstThread: Call | undefined;
+  lastThread: Call | undefined;
   threadCount = 0;
   /** Engine of its long calls (Algorithm 2). */
   pin: EngineId | undefined;
@@ -73,9 +74,10 @@ export class ProgramEntry implements ProgramPast {
   }
 
   addThread(call: Call): void {
-    call.threadAfter = this.firstThread;
-    if (this.firstThread) this.firstThread.threadBefore = call;
-    this.firstThread = call;
+    call.threadBefore = this.lastThread;
+    if (this.lastThread) this.lastThread.threadAfter = call;
+    else this.firstThread = call;
+    this.lastThread = call;
     this.threadCount++;
   }
 
@@ -84,6 +86,7 @@ export class ProgramEntry implements ProgramPast {
     else if (this.firstThread === call) this.firstThread = call.threadAfter;
     else return;
     if (call.threadAfter) call.threadAfter.threadBefore = call.threadBefore;
+    else this.lastThread = call.threadBefore;
     call.threadBefore = undefined;
     call.threadAfter = undefined;
     this.threadCount--;

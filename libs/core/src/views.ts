@@ -4,11 +4,10 @@
  */
 import { type Call, type Stage, waitedMs } from "./call.ts";
 import { Changes } from "./changes.ts";
-import type { ArrivedCall, RetainedContext, Tier } from "./contract.ts";
+import type { RetainedContext, Tier } from "./contract.ts";
 import type { Engine } from "./engine.ts";
 import type { IdTable } from "./id-table.ts";
-import { type CallId, callId, type EngineId, type Millis, type ProgramId } from "./ids.ts";
-import { levelOf } from "./ladder.ts";
+import type { CallId, EngineId, Millis, ProgramId } from "./ids.ts";
 import type { LevelQueues } from "./queues.ts";
 import type { State } from "./state.ts";
 import type { ProgramEntry } from "./table.ts";
@@ -210,7 +209,6 @@ export class Views {
   }
 
   private programView(entry: ProgramEntry, running: ReadonlySet<Call>, at: Millis): ProgramView {
-    const { policy } = this.state.config;
     let runningCount = 0;
     for (const call of entry.threads()) if (running.has(call)) runningCount++;
     return {
@@ -219,7 +217,7 @@ export class Views {
       serviceMs: entry.serviceMs,
       waitingMs: entry.waitingMs,
       attained: entry.attained,
-      level: levelOf(this.state.ladder, policy.inherits(entry, nextCall(entry, at), at)),
+      level: this.state.nextLevel(entry, at),
       calls: { waiting: entry.threadCount - runningCount, running: runningCount, ended: entry.endedCalls },
       arrivedAt: entry.arrivedAt,
       lastUseAt: entry.lastUse(),
@@ -238,11 +236,6 @@ export class Views {
       retained: engine.retained.list(),
     };
   }
-}
-
-/** The call that a program could send now, as far as a policy looks at it. */
-function nextCall(entry: ProgramEntry, at: Millis): ArrivedCall {
-  return { id: callId(""), seq: 0, program: entry.id, arrivedAt: at, deadlineAt: at, promptTokens: 0 };
 }
 
 /** Takes the first ones out. */

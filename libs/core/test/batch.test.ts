@@ -269,6 +269,18 @@ describe("late binding", () => {
     ]);
   });
 
+  it("gives a larger engine what the others have no places for", () => {
+    const bench = late();
+    bench.join("small", { batchCallsMax: 1 });
+    bench.join("large", { batchCallsMax: 8, residentCallsMax: 8 });
+    for (const name of ["a", "b", "c", "d", "e", "f"]) bench.arrive(name);
+    bench.plan();
+    expect([names(bench.plans.get("small")?.run), names(bench.plans.get("large")?.run)]).toEqual([
+      ["a"],
+      ["b", "c", "d", "e", "f"],
+    ]);
+  });
+
   it("merges an engine's own calls with those that nobody has, by rank", () => {
     const bench = late();
     bench.join("e", { batchCallsMax: 2 });

@@ -29,8 +29,8 @@ export function checkPlan(world: World, plan: EnginePlan): void {
   checkRoom(world, engine, plan);
   checkRetained(world, engine, plan);
   const newcomers = newcomersOf(world, plan);
-  checkRanks(state, engine, newcomers);
-  checkNewcomers(state, engine, newcomers);
+  checkRanks(world, engine, newcomers);
+  checkNewcomers(world, engine, newcomers);
   checkUnstoppable(state, engine, plan);
 }
 
@@ -137,18 +137,20 @@ function checkHeirs(world: World, engine: Engine): void {
  * S9: who waits, may start and fits outranks no preemptible member of the batch. With the strict stop nobody behind a
  * call that does not fit is taken, so no waiting call at all may outrank a member.
  */
-function checkRanks(state: State, engine: Engine, newcomers: ReadonlySet<string>): void {
+function checkRanks(world: World, engine: Engine, newcomers: ReadonlySet<string>): void {
+  const state = stateOf(world.scheduler);
   const { capacity } = engine;
   if (capacity.preemption === "none") return;
   const planned = [...engine.run, ...engine.reserve];
   const growth = state.config.windowSteps;
   const hasSuspect = planned.some((call) => call.crashes > 0);
   const admits = state.admitsNew && engine.accepting && engine.startedCount < capacity.heldCallsMax;
+  const guest = nextGuest(world, engine);
   for (const waiting of waitingFor(state, engine)) {
     if (planned.includes(waiting) || waiting.mayHaveRun || (waiting.crashes > 0 && hasSuspect)) continue;
     if (!engine.has(waiting) && !admits) continue;
     // What it claims it may have got from a call that this very plan began or sent for its marker.
-    const passed = keepsContexts(state, engine) && !engine.has(waiting);
+    const passed = keepsContexts(state, engine) && !engine.has(waiting) && waiting !== guest;
     const mayPass = (member: Call) => engine.unstoppable.has(member) || (passed && !newcomers.has(member.id));
     const behind = planned.filter((member) => !mayPass(member) && outranks(waiting, member));
     if (behind.length === 0) continue;
@@ -166,14 +168,50 @@ function keepsContexts(state: State, { capacity }: Engine): boolean {
   return !!capacity.retains && state.config.policy.keeps === "next-to-run";
 }
 
-/** They leave the batch, and most of the memory, to calls that have contexts; how much a host tier holds is left open here. */
-function checkNewcomers(state: State, engine: Engine, newcomers: ReadonlySet<string>): void {
+/** The first call that waits without a context, when it starves and no other that did is still there: nobody passes it. */
+function nextGuest({ at, scheduler }: World, engine: Engine): Call | undefined {
+  const state = stateOf(scheduler);
+  if (engine.guest) return undefined;
+  const waiting = waitingFor(state, engine).filter((call) => !engine.has(call) && !call.mayHaveRun && !call.claims);
+  const first = waiting.sort((a, b) => (outranks(a, b) ? -1 : 1))[0];
+  return first && starves(state, first, at) ? first : undefined;
+}
+
+/** It was promoted, or the ratio says that it would be. */
+function starves({ beta, betaFloorMs, config: { policy } }: State, call: Call, at: number): boolean {
+  const ofProgram = policy.starvation === "program" ? 1 : 0;
+  const servedMs = call.servedMs + call.serviceMs;
+  const waitedMs = ofProgram * call.pathWaitingMs + Math.max(0, at - call.arrivedAt - servedMs);
+  const serviceMs = ofProgram * call.pathServiceMs + servedMs;
+  const isDue = waitedMs - call.promotedWaitingMs >= beta * Math.max(serviceMs - call.promotedServiceMs, betaFloorMs);
+  return call.promotedWaitingMs > 0 || isDue;
+}
+
+/** Who began last without room for it. */
+const guestBefore = new WeakMap<Engine, Call>();
+
+/**
+ * They leave the batch, and most of the memory, to calls that have contexts, but for one that starves; how much a host
+ * tier holds is left open here.
+ */
+function checkNewcomers(world: World, engine: Engine, newcomers: ReadonlySet<string>): void {
+  const state = stateOf(world.scheduler);
   const { batchCallsMax, residentCallsMax, preemption } = engine.capacity;
   if (!keepsContexts(state, engine) || newcomers.size === 0 || preemption !== "recompute") return;
   const places = Math.min(batchCallsMax + state.config.reserveCallsMax, Math.max(1, residentCallsMax));
-  const holders = engine.startedCount + engine.retained.heirs().length;
-  if (holders > Math.max(places, 0.75 * residentCallsMax))
-    throw new Error(`retained: ${[...newcomers][0]} begins though contexts fill all places`);
+  const guests = engine.guest ? [engine.guest] : [];
+  const others = [...newcomers].filter((id) => !guests.some((guest) => guest.id === id));
+  for (const guest of guests) {
+    if (newcomers.has(guest.id) && !starves(state, guest, world.at))
+      throw new Error(`retained: ${guest.id} begins though it does not starve`);
+    const before = guestBefore.get(engine);
+    if (before && before !== guest && engine.has(before))
+      throw new Error(`retained: ${guest.id} begins though ${before.id} has the one place for such calls`);
+    guestBefore.set(engine, guest);
+  }
+  const holders = engine.startedCount - guests.length + engine.retained.heirs().length;
+  if (others.length > 0 && holders > Math.max(places, 0.75 * residentCallsMax))
+    throw new Error(`retained: ${others[0]} begins though contexts fill all places`);
 }
 
 /** Attempts that were in a plan of their engine, by incarnation. */

@@ -157,6 +157,20 @@ const memory: readonly Mutant[] = [
     caughtBy: { [ANY_WORLD]: /^retained: .* begins though contexts fill all places/ },
   },
   {
+    bug: "calls without contexts are passed for ever",
+    file: "batch.ts",
+    find: "return engine.guest === undefined && rules.starves(call);",
+    replace: "return false;",
+    caughtBy: { [ANY_WORLD]: /^S9: .* waits and outranks/ },
+  },
+  {
+    bug: "all calls that starve push out contexts at once",
+    file: "batch.ts",
+    find: "return engine.guest === undefined && rules.starves(call);",
+    replace: "return rules.starves(call);",
+    caughtBy: { [ANY_WORLD]: /^retained: .* begins though / },
+  },
+  {
     bug: "a context that a queued call waits for is worth no more than others",
     file: "retained.ts",
     find: "  if (a.heir || b.heir) return a.heir ? -1 : 1;\n",

@@ -120,7 +120,7 @@ const tests: Readonly<Record<PolicyName, { serves: string; test: () => void }>> 
       const levels = [0, 1, 2].map((minute) => {
         story.wait(minute * HALF_LIFE_MS - story.at + 10);
         story.arrive(`P${minute + 1}`, { program: "P" });
-        return story.scheduler.threads("P" as never, story.at)[0]?.level;
+        return story.scheduler.threads("P" as never, story.at).at(-1)?.level;
       });
       expect(levels).toEqual([2, 1, 0]);
     },

@@ -81,8 +81,8 @@ describe("the process table", () => {
     bench.at = 10;
     bench.report("e", { calls: { a: 9 } });
     expect(bench.scheduler.threads("t/p" as never, 10)).toEqual([
-      { call: "t/b", thread: "y", engine: "e", level: 0, arrivedAt: 4, waitingMs: 6, serviceMs: 0 },
       { call: "t/a", thread: "x", engine: "e", level: 0, arrivedAt: 0, waitingMs: 1, serviceMs: 9 },
+      { call: "t/b", thread: "y", engine: "e", level: 0, arrivedAt: 4, waitingMs: 6, serviceMs: 0 },
     ]);
     expect(bench.scheduler.threads("t/nobody" as never, 10)).toEqual([]);
   });
@@ -122,7 +122,7 @@ describe("the process table", () => {
         bench.seen(`${program}${name}`, "cancelled");
         left.splice(left.indexOf(name), 1);
         const threads = bench.scheduler.threads(`t/${program}` as never, 0).map(({ call }) => call);
-        expect(threads.toReversed()).toEqual(left.map((other) => `t/${program}${other}`));
+        expect(threads).toEqual(left.map((other) => `t/${program}${other}`));
         expect(bench.program(program)?.waitingCalls).toBe(left.length);
       }
     }

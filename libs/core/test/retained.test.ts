@@ -1,23 +1,9 @@
 import { describe, expect, it } from "vitest";
-import { type EngineCapacity, type EnginePlan, policies, type RetainedContext } from "../src/index.ts";
+import { type EnginePlan, policies, type RetainedContext } from "../src/index.ts";
 import { RETAINED_MAX } from "../src/retained.ts";
 import { Bench, names } from "./bench.ts";
 import { stateOf } from "./checkers.ts";
-
-/** An engine that keeps contexts: 10 blocks of 10 tokens, unless told otherwise. */
-function retaining(over: Partial<EngineCapacity> = {}, config: ConstructorParameters<typeof Bench>[0] = {}): Bench {
-  const bench = new Bench(config);
-  bench.join("e", { retains: true, kvBlocks: 10, ...over });
-  return bench;
-}
-
-/** Runs a call to its end with so many tokens of context. */
-function ends(bench: Bench, name: string, tokens: number, over: Parameters<Bench["arrive"]>[1] = {}): void {
-  bench.arrive(name, { promptTokens: tokens, ...over });
-  bench.run();
-  bench.report("e", { finished: { [name]: { serviceMs: 1, contextTokens: tokens } } });
-  bench.plan();
-}
+import { ends, retaining } from "./retaining.ts";
 
 const shown = (contexts: readonly RetainedContext[] = []) =>
   contexts.map(({ call, tier }) => `${call.slice(2)} ${tier}`);
@@ -187,14 +173,17 @@ describe("the room for retained contexts", () => {
     expect(retained(bench)).toEqual(["c engine"]);
   });
 
-  it("is given first to programs whose next call enters a higher level, or to those used last", () => {
+  it("is given first to programs whose next call will be served first, or to those used last", () => {
     for (const [policy, order] of [
       [policies.plas, ["low engine", "high engine"]],
       [policies.fcfs, ["high engine", "low engine"]],
+      [policies.mlfq, ["high engine", "low engine"]],
+      [policies["program-fcfs"], ["low engine", "high engine"]],
     ] as const) {
       const bench = new Bench({ policy });
       bench.join("e", { retains: true });
       ends(bench, "low", 10, { program: "p" });
+      bench.at++;
       bench.arrive("high", { program: "q", promptTokens: 10 });
       bench.run();
       bench.report("e", { finished: { high: { serviceMs: 50, contextTokens: 10 } } });
@@ -254,6 +243,57 @@ describe("the room for retained contexts", () => {
     expect(continues(bench.plan().e)).toEqual(["t/a"]);
   });
 
+  it("is kept for the call that runs first, whichever came or was looked at first", () => {
+    const tight = { batchCallsMax: 1, residentCallsMax: 3, preemption: "recompute" } as const;
+    const bench = retaining(tight);
+    bench.arrive("a", { program: "p", promptTokens: 10 });
+    bench.run();
+    for (const name of ["a2", "a3"]) bench.arrive(name, { program: "p", promptTokens: 10 });
+    bench.report("e", { finished: { a: { serviceMs: 1, contextTokens: 10 } } });
+    const plan = bench.plan().e;
+    expect([names(plan?.run), continues(plan)]).toEqual([["a2"], ["t/a"]]);
+  });
+
+  it("waits for accepted calls after the end of its program, and goes with the last of them", () => {
+    const bench = retaining({ batchCallsMax: 1 });
+    bench.arrive("a", { program: "p", promptTokens: 10 });
+    bench.run();
+    for (const name of ["a2", "a3"]) bench.arrive(name, { program: "p", promptTokens: 10 });
+    bench.at = 1;
+    bench.end("p");
+    bench.report("e", { finished: { a: { serviceMs: 1, contextTokens: 10 } } });
+    expect(continues(bench.run().e)).toEqual(["t/a"]);
+    bench.report("e", { finished: { a2: { serviceMs: 1, contextTokens: 10 } } });
+    expect(continues(bench.run().e)).toEqual(["t/a2"]);
+    bench.report("e", { finished: { a3: { serviceMs: 1, contextTokens: 10 } } });
+    bench.plan();
+    expect(retained(bench)).toEqual([]);
+  });
+
+  it("goes when nobody is left who waits for it after the end of its program", () => {
+    const bench = retaining({ batchCallsMax: 1 });
+    ends(bench, "a", 10, { program: "p" });
+    bench.arrive("other", { promptTokens: 10 });
+    bench.plan();
+    bench.arrive("a2", { program: "p", promptTokens: 10 });
+    bench.at = 1;
+    bench.end("p");
+    bench.plan();
+    expect(retained(bench)).toEqual(["a engine"]);
+    bench.cancel("a2");
+    bench.seen("a2", "cancelled");
+    bench.plan();
+    expect(retained(bench)).toEqual([]);
+  });
+
+  it("goes when its program is forgotten", () => {
+    const bench = retaining({}, { programIdleMaxMs: 1_000 });
+    ends(bench, "a", 10, { program: "p" });
+    bench.at = 2_000;
+    bench.pass(0);
+    expect(shown(bench.plan().e?.retained)).toEqual([]);
+  });
+
   it("has a limit in number", () => {
     const bench = retaining({ kvBlocks: 1e6, residentCallsMax: 1e6 });
     for (let i = 0; i <= RETAINED_MAX; i++) {
@@ -265,49 +305,6 @@ describe("the room for retained contexts", () => {
     const left = retained(bench);
     expect(left).toHaveLength(RETAINED_MAX);
     expect(left).not.toContain("c0 engine");
-  });
-});
-
-describe("memory that is full of contexts", () => {
-  const tight = { batchCallsMax: 2, residentCallsMax: 3, preemption: "recompute" } as const;
-
-  /** Two programs with contexts whose next calls are in Q2, and a new one in Q1 that came before them. */
-  function contended(over: Partial<EngineCapacity>, config?: ConstructorParameters<typeof Bench>[0]): Bench {
-    const bench = retaining({ ...tight, ...over }, config);
-    for (const name of ["a", "b"]) {
-      bench.arrive(name, { program: name, promptTokens: 10 });
-      bench.run();
-      bench.report("e", { finished: { [name]: { serviceMs: 15, contextTokens: 10 } } });
-      bench.plan();
-    }
-    bench.arrive("new", { program: "c", promptTokens: 10 });
-    for (const name of ["a", "b"]) bench.arrive(`${name}2`, { program: name, promptTokens: 20 });
-    bench.plan();
-    return bench;
-  }
-  const first = (bench: Bench) => names(bench.plans.get("e")?.run)[0];
-
-  it("gets a call without one when those that have one leave a place", () => {
-    const bench = contended({});
-    expect(names(bench.plans.get("e")?.run)).toEqual(["a2", "b2"]);
-    bench.report("e", { finished: { a2: { serviceMs: 1, contextTokens: 20 } }, calls: { b2: 1 } });
-    expect(names(bench.plan().e?.run)).toEqual(["new", "b2"]);
-  });
-
-  it("is what a host tier holds, too, by the mean size of contexts", () => {
-    expect(first(contended({ preemption: "swap", hostBlocks: 0 }))).toBe("a2");
-    expect(first(contended({ preemption: "swap", hostBlocks: 1 }))).toBe("new");
-  });
-
-  it("is three quarters full when others have to wait, in contexts or in blocks", () => {
-    expect(first(contended({ residentCallsMax: 4 }))).toBe("new");
-    expect(first(contended({ residentCallsMax: 4, kvBlocks: 3 }))).toBe("a2");
-    expect(first(contended({ residentCallsMax: 4, kvBlocks: 4 }))).toBe("new");
-  });
-
-  it("does not matter under fcfs, and where the engine has a cache of its own", () => {
-    expect(first(contended({}, { policy: policies.fcfs }))).toBe("new");
-    expect(first(contended({ retains: false }))).toBe("new");
   });
 });
 

@@ -33,6 +33,28 @@ describe("a new leader", () => {
     expect(bench.knows("ended")).toBe(false);
   });
 
+  it("does not take a reported call out of the batch where the engine cannot stop it", () => {
+    const bench = new Bench({}, { gathering: true });
+    bench.join("e", { batchCallsMax: 1, preemption: "none" });
+    bench.arrive("ran", { program: "p" });
+    bench.report("e", { calls: { ran: 35 } });
+    bench.lead();
+    bench.report("e", { calls: { ran: 36 } });
+    bench.arrive("new");
+    expect(names(bench.plan().e?.run)).toEqual(["ran"]);
+  });
+
+  it("charges the calls of a batch with a crash that comes before its first plan", () => {
+    const bench = gathering(1);
+    for (const name of ["first", "second"]) bench.arrive(name);
+    bench.report("e", { calls: { first: 1, second: 1 } });
+    bench.lead();
+    expect(only(bench.lose("e", "crash"), "writeMarker")).toMatchObject([
+      { call: "t/first", crashes: 1 },
+      { call: "t/second", crashes: 0 },
+    ]);
+  });
+
   it("leaves a reported call where it runs, without a marker and with its service", () => {
     const bench = gathering();
     bench.arrive("a");

@@ -21,9 +21,9 @@ const count = z.int().nonnegative();
 const extended = z.custom<number>((value) => typeof value === "number" && !Number.isNaN(value), "must be a number");
 const levelSchema = z.object({ lo: extended, hi: extended, quantum: extended });
 const calibrationSchema = z.object({
-  first: z.number(),
+  first: z.number().positive(),
   levels: z.int().positive().max(LADDER_LEVELS_MAX),
-  factor: z.number(),
+  factor: z.number().positive(),
 });
 
 /** What the core was configured with, defaults included; policy and balancer by their names. */
