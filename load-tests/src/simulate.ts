@@ -3,7 +3,7 @@ import { open } from "node:fs/promises";
 import { balancers } from "@autellix/core";
 import { readPreset } from "@autellix/engines/preset-file";
 import { readCallTrace, TraceError } from "@autellix/protocol/call-trace";
-import { type ProgramSpec, programsOfTrace, promptTokensOf, simulate, systems, workloads } from "@autellix/simulation";
+import { longestContext, type ProgramSpec, programsOfTrace, simulate, systems, workloads } from "@autellix/simulation";
 import { say } from "./console.ts";
 import { endUnreadable, UnreadableFile } from "./ending.ts";
 import { UsageError } from "./options.ts";
@@ -56,16 +56,6 @@ async function programsOf(traffic: Traffic): Promise<{ programs: ProgramSpec[]; 
   const count = programs.reduce((sum, program) => sum + program.calls.length, 0);
   const skipped = skippedCalls === 0 ? "" : `, without ${skippedCalls} calls that generated nothing`;
   return { programs, text: `${count} calls of ${programs.length} programs${skipped}` };
-}
-
-function longestContext(programs: readonly ProgramSpec[]): number {
-  let longest = 0;
-  for (const program of programs) {
-    const prompts = promptTokensOf(program);
-    for (const [index, { decodeTokens }] of program.calls.entries())
-      longest = Math.max(longest, (prompts[index] ?? 0) + decodeTokens);
-  }
-  return longest;
 }
 
 async function readFiles(files: readonly string[]) {

@@ -103,6 +103,14 @@ describe("the outcome under other policies", () => {
     expect(outcomeText(recording, optionsOf("--policy", "plas", "--engines", "3"))).toContain("on 3 × a100-8b");
   });
 
+  test("is refused for a call that the recorded engine cannot have run", async () => {
+    const recording = await readRecording(linesOf(inputs), false);
+    const tiny = { ...capacity, kvBlocks: 1, blockTokens: 1 };
+    expect(() => outcomeText({ ...recording, capacity: tiny }, optionsOf("--policy", "plas"))).toThrow(
+      /^context_too_long: a call comes to \d+ tokens of context, and an engine holds 1$/,
+    );
+  });
+
   test("is slower on a slower preset", async () => {
     const recording = await readRecording(linesOf(inputs), false);
     const meanOf = (preset: string) => {

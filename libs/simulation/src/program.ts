@@ -44,3 +44,14 @@ export function promptTokensOf(program: ProgramSpec): number[] {
 function contextOf(program: ProgramSpec, prompts: readonly number[], index: number): number {
   return (prompts[index] ?? 0) + (program.calls[index]?.decodeTokens ?? 0);
 }
+
+/** Prompt and answer of the call that has most. */
+export function longestContext(programs: readonly ProgramSpec[]): number {
+  let longest = 0;
+  for (const program of programs) {
+    const prompts = promptTokensOf(program);
+    for (const [index, { decodeTokens }] of program.calls.entries())
+      longest = Math.max(longest, (prompts[index] ?? 0) + decodeTokens);
+  }
+  return longest;
+}

@@ -1,6 +1,6 @@
 /** What the simulator says to a recorded live run: the same calls, engine and rules, with a preset's costs. */
 import type { EnginePreset } from "@autellix/engines/cost";
-import { programsOfTrace, recordedConfig, type System, simulate, systems } from "@autellix/simulation";
+import { asRecorded, programsOfTrace, recordedConfig, type System, simulate, systems } from "@autellix/simulation";
 import type { Recording } from "./arm.ts";
 
 export interface Prediction {
@@ -25,7 +25,6 @@ export function predict(
   counts: (program: number) => boolean,
 ): Prediction {
   const { programs } = programsOfTrace(trace, "closed");
-  const { batchCallsMax, residentCallsMax, kvBlocks, blockTokens, hostBlocks = 0, retains = false } = capacity;
   const recorded = recordedConfig(config);
   const system: System = {
     ...systems.plas,
@@ -33,14 +32,11 @@ export function predict(
     name: config.policy,
     // A live step computes one slice.
     chunkTokens: preset.sliceTokens,
-    cache: retains ? "policy" : "none",
+    cache: "none",
     hostCache: false,
-    preemption: capacity.preemption === "swap" && hostBlocks > 0 ? "swap" : "recompute",
     swapPer: "call",
   };
-  const kvTokens = kvBlocks * blockTokens;
-  const engine = { ...preset, batchCallsMax, residentCallsMax, kvTokens, hostKvTokens: hostBlocks * blockTokens };
-  const played = simulate({ programs, engines: 1, preset: engine, system, plansOn: "arrival" });
+  const played = simulate({ programs, engines: 1, ...asRecorded(capacity, preset, system), plansOn: "arrival" });
   const [{ busyMs = 0, swapMs = 0, swapOuts = 0, swapIns = 0, cachedTokens = 0, prefilledTokens = 0 } = {}] =
     played.engine;
   const times = played.programs.flatMap(({ index, arrivedAtMs, endedAtMs }) =>

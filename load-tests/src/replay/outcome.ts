@@ -1,9 +1,18 @@
 /** What other policies would do to the traffic of an input log. */
 import { type BalancerName, balancers, type EngineCapacity, type Input, isBalancerName } from "@autellix/core";
-import type { EnginePreset } from "@autellix/engines/cost";
 import { readPreset } from "@autellix/engines/preset-file";
 import { InputLogError, readInputLog } from "@autellix/protocol/input-log";
-import { type ProgramSpec, programsOfTrace, RecordedCalls, simulate, systems, traceOf } from "@autellix/simulation";
+import {
+  asRecorded,
+  longestContext,
+  type ProgramSpec,
+  programsOfTrace,
+  RecordedCalls,
+  simulate,
+  systems,
+  traceOf,
+} from "@autellix/simulation";
+import { UnreadableFile } from "../ending.ts";
 import { type Played, simulationText } from "../simulate/table.ts";
 import type { ReplayOptions } from "./options.ts";
 
@@ -52,23 +61,22 @@ function hear(recorded: RecordedCalls, input: Input, line: number): void {
   }
 }
 
-/** @returns a table with a row for each policy. */
+/** @returns a table with a row for each policy. @throws UnreadableFile for calls that the recorded engine cannot have run. */
 export function outcomeText(recording: Recording, options: ReplayOptions): string {
   const { programs, capacity, balancer } = recording;
   const engines = options.engines ?? recording.engines;
-  const preset = recordedEngine(readPreset(options.preset), capacity);
+  const model = readPreset(options.preset);
+  const [longest, kvTokens] = [longestContext(programs), asRecorded(capacity, model, systems.fcfs).preset.kvTokens];
+  if (longest > kvTokens)
+    throw new UnreadableFile(
+      `context_too_long: a call comes to ${longest} tokens of context, and an engine holds ${kvTokens}`,
+    );
   const played = options.policies.map((policy): Played => {
-    const known = systems[policy];
+    const { preset, system: known } = asRecorded(capacity, model, systems[policy]);
     const system = balancer === undefined ? known : { ...known, balancer: balancers[balancer] };
     return { policy, result: simulate({ programs, engines, preset, system }) };
   });
-  const engine = `${engines} × ${options.preset} with batches of ${preset.batchCallsMax} calls`;
+  const { batchCallsMax } = capacity ?? model;
+  const engine = `${engines} × ${options.preset} with batches of ${batchCallsMax} calls`;
   return `${recording.text}, on ${engine}\n\n${simulationText(programs, played)}`;
-}
-
-/** As fast as the preset, and with the room that the recorded engine had. */
-function recordedEngine(preset: EnginePreset, capacity: EngineCapacity | undefined): EnginePreset {
-  if (!capacity) return preset;
-  const { batchCallsMax, residentCallsMax, kvBlocks, blockTokens } = capacity;
-  return { ...preset, batchCallsMax, residentCallsMax, kvTokens: kvBlocks * blockTokens };
 }

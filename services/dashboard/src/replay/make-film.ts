@@ -5,8 +5,10 @@ import { type EngineCapacity, type Input, Scheduler } from "@autellix/core";
 import { type EnginePreset, isPresetName, presets } from "@autellix/engines/cost";
 import { InputLogError, readInputLog } from "@autellix/protocol/input-log";
 import {
+  asRecorded,
   isSystemName,
   isWorkloadName,
+  longestContext,
   type ProgramSpec,
   programsOfTrace,
   RecordedCalls,
@@ -51,13 +53,9 @@ function filmOfWorkload(ask: Extract<FilmAsk, { kind: "workload" }>): Film {
     isDemo || !isWorkloadName(workload) ? demoPrograms() : workloads[workload]({ programs: count, ratePerS, seed });
   // The demo is the demo on its own engine: others would not fill it.
   const engine = isDemo ? { ...presets["smollm2-cpu"], batchCallsMax: DEMO_BATCH_CALLS } : presetOf(preset);
-  return filmOfPrograms(
-    isDemo ? "short programs behind long ones" : workload,
-    policy,
-    programs,
-    isDemo ? 1 : engines,
-    engine,
-  );
+  return filmOfPrograms(isDemo ? "short programs behind long ones" : workload, policy, programs, isDemo ? 1 : engines, {
+    preset: engine,
+  });
 }
 
 function filmOfPrograms(
@@ -65,10 +63,13 @@ function filmOfPrograms(
   policy: string,
   programs: readonly ProgramSpec[],
   engines: number,
-  preset: EnginePreset,
+  engine: { preset: EnginePreset; capacity?: EngineCapacity | undefined },
 ): Film {
   if (!isSystemName(policy)) throw new RangeError(`there is no policy ${policy}`);
-  const spec = { programs, engines, preset, system: systems[policy], plansOn: "arrival" } as const;
+  const recorded = asRecorded(engine.capacity, engine.preset, systems[policy]);
+  const [longest, { kvTokens }] = [longestContext(programs), recorded.preset];
+  if (longest > kvTokens) throw new RangeError(`a call comes to ${longest} tokens, and an engine holds ${kvTokens}`);
+  const spec = { programs, engines, ...recorded, plansOn: "arrival" } as const;
   // The same run twice: first to know how long it is, then with the camera on.
   const lengthMs = simulate(spec).endedAtMs;
   const names = programs.map(({ id }) => id);
@@ -126,9 +127,9 @@ async function filmOfTraffic(ask: Extract<FilmAsk, { kind: "resimulated" }>, fil
   }
   const { programs } = programsOfTrace(traceOf(recorded.all()).calls);
   if (programs.length === 0) throw new RangeError("no call of the recording has ended: there is nothing to play");
-  const preset = withRoomOf(presetOf(ask.preset), recorded.capacity);
   const named = programs.map((program) => ({ ...program, id: split(program.id).program }));
-  return filmOfPrograms(ask.recording, ask.policy, named, Math.max(1, recorded.enginesMax), preset);
+  const engine = { preset: presetOf(ask.preset), capacity: recorded.capacity };
+  return filmOfPrograms(ask.recording, ask.policy, named, Math.max(1, recorded.enginesMax), engine);
 }
 
 async function spanOf(file: string): Promise<{ firstAt: number; lastAt: number }> {
@@ -153,13 +154,6 @@ function heard(input: { kind: string; at: number }, line: number): Input {
 function presetOf(name: string): EnginePreset {
   if (!isPresetName(name)) throw new RangeError(`there is no preset ${name}`);
   return presets[name];
-}
-
-/** As fast as the preset, with the room that the recorded engine had. */
-function withRoomOf(preset: EnginePreset, capacity: EngineCapacity | undefined): EnginePreset {
-  if (!capacity) return preset;
-  const { batchCallsMax, residentCallsMax, kvBlocks, blockTokens } = capacity;
-  return { ...preset, batchCallsMax, residentCallsMax, kvTokens: kvBlocks * blockTokens };
 }
 
 function linesOf(file: string): AsyncIterable<string> {
