@@ -12,7 +12,7 @@ const capacity = {
   kvBlocks: 1_000,
   blockTokens: 16,
   preemption: "recompute",
-};
+} as const;
 const joined = (engine: string) => ({ kind: "engineJoined", at: 1, engine, incarnation: "i", capacity });
 const arrived = (id: string, program: string, at: number) => ({
   kind: "callArrived",

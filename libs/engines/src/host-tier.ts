@@ -2,7 +2,19 @@
  * The host tier: contexts as files on a file system in memory. One file per context, written and read in one go. Files
  * lie in a folder of this process, which goes with it; what is left for other engines of the host lies beside it.
  */
-import { lstat, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, statfs, writeFile } from "node:fs/promises";
+import {
+  lstat,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  statfs,
+  utimes,
+  writeFile,
+} from "node:fs/promises";
 import { join } from "node:path";
 import { isOwnerAlive, ownerName } from "./owner.ts";
 
@@ -111,6 +123,9 @@ export class HostTier {
     const draft = join(this.#own, `${this.#files++}.json`);
     try {
       await writeFile(draft, JSON.stringify(header));
+      // Its age counts from here, not from the swap.
+      const now = new Date();
+      await utimes(file.path, now, now);
       // The header is what a taker claims: it comes last, and an older one goes first.
       await rm(headerPath, { force: true });
       await rename(file.path, statePath);

@@ -52,7 +52,7 @@ export class WholeText {
   }
 }
 
-/** Holds text back that could begin one of these sequences, and cuts it off where one begins. */
+/** Holds text back that could begin one of these sequences, and cuts it off where the first that is whole begins. */
 export class StopFilter {
   readonly #stop: readonly string[];
   #held = "";
@@ -78,14 +78,22 @@ export class StopFilter {
   push(fresh: string, last = false): { text: string; rest?: string } {
     const text = this.#held + fresh;
     this.#held = "";
-    const starts = this.#stop.map((stop) => text.indexOf(stop)).filter((index) => index >= 0);
-    if (starts.length > 0) {
-      const at = Math.min(...starts);
-      return { text: text.slice(0, at), rest: text.slice(at) };
-    }
+    const at = this.#firstWhole(text);
+    if (at !== undefined) return { text: text.slice(0, at), rest: text.slice(at) };
     const held = last ? 0 : Math.max(0, ...this.#stop.map((stop) => overlap(text, stop)));
     this.#held = text.slice(text.length - held);
     return { text: text.slice(0, text.length - held) };
+  }
+
+  /** Where the sequence begins that ends first: one that began earlier may not be whole yet when the text is cut there. */
+  #firstWhole(text: string): number | undefined {
+    let first: { at: number; end: number } | undefined;
+    for (const stop of this.#stop) {
+      const at = text.indexOf(stop);
+      const end = at + stop.length;
+      if (at >= 0 && (!first || end < first.end || (end === first.end && at < first.at))) first = { at, end };
+    }
+    return first?.at;
   }
 }
 

@@ -115,6 +115,18 @@ describe("the host tier", () => {
     expect(taker.bytes + giver.bytes).toBe(100);
   });
 
+  it("counts the age of what was left from then on, however long ago it was swapped out", async () => {
+    const [giver, taker] = [await make(1_000), await make(1_000)];
+    const file = await giver.save(100, write(100));
+    if (file === undefined) throw new Error("not saved");
+    const swappedAt = new Date(Date.now() - LEFT_AGE_MS_MAX - 60_000);
+    await utimes(file.path, swappedAt, swappedAt);
+    await giver.leave("name", file, {});
+    // Any save looks for what is too old.
+    expect(await taker.save(100, write(100))).toBeDefined();
+    expect(await taker.claim("name")).toBeDefined();
+  });
+
   it("drops what was left when it needs the room, oldest first, and what is too old", async () => {
     const tier = await make(1_000);
     for (const [name, ageMs] of [

@@ -44,6 +44,19 @@ describe("stop sequences", () => {
     }
   });
 
+  it("end the answer in the order in which they are whole, however the text is cut", () => {
+    for (const parts of [["abcd"], ["a", "b", "c", "d"], ["ab", "cd"], ["abc", "d"]]) {
+      const filter = new StopFilter(["abcd", "c", "bc"]);
+      let shown = "";
+      for (const part of parts) {
+        const { text, rest } = filter.push(part);
+        shown += text;
+        if (rest !== undefined) break;
+      }
+      expect(shown).toBe("a");
+    }
+  });
+
   it("that only began are given back at the end", () => {
     const filter = new StopFilter(["end."]);
     expect([filter.push("the en"), filter.push("d", true)]).toEqual([{ text: "the " }, { text: "end" }]);

@@ -4,7 +4,7 @@ import type { LlamaCall } from "../src/llama/call.ts";
 import type { LlamaEngine } from "../src/llama/index.ts";
 import { loadModel, useLlama } from "../src/llama/library.ts";
 import { CallMaker } from "../src/llama/make-call.ts";
-import { idsOfBytes } from "../src/llama/pieces.ts";
+import { idsByByte, idsOfBytes } from "../src/llama/pieces.ts";
 import { expectArguments, TOOL, toolCallsOf } from "./contract/parameters.ts";
 import { advanceOne, chat, open } from "./contract.ts";
 import { completeAs, expectSameAtEveryCut, merged, type TinyEngine, tinyEngine } from "./llama-parameters.ts";
@@ -116,7 +116,7 @@ describe("tool calls", () => {
     const use = await useLlama(false, () => {});
     const model = await loadModel(use, tiny.modelFile, []);
     const { size, bytesOf } = new CallMaker(model, 512).vocabulary;
-    const ids = idsOfBytes(text, size, bytesOf);
+    const ids = idsOfBytes(text, idsByByte(size, bytesOf));
     await model.dispose();
     await use.release();
     if (ids === undefined) throw new Error("no such tokens");

@@ -194,8 +194,8 @@ describe("the host tier of the llama engine", () => {
 
   it("says so when it is too small for a block, and is not there then", async () => {
     const lines: string[] = [];
-    const log = (_: string, line: string) => lines.push(line);
-    const small = await openLlamaEngine({ modelFile, models: ["tiny"], hostKvDir: folder, hostKvBytesMax: 100, log });
+    const warn = (line: string) => lines.push(line);
+    const small = await openLlamaEngine({ modelFile, models: ["tiny"], hostKvDir: folder, hostKvBytesMax: 100, warn });
     expect([small.info.hostBlocks, small.info.preemption]).toEqual([0, "recompute"]);
     expect(lines).toContainEqual(
       expect.stringMatching(/^There is no host tier for KV: 100 bytes do not hold one block/),

@@ -16,6 +16,7 @@ export class EngineDriver {
   readonly #closing = new Set<Promise<void>>();
   /** One after another; never rejects. */
   #tail: Promise<void> = Promise.resolve();
+  #closed = false;
 
   constructor(engine: Engine, tell: (happening: Happening) => void, fail: (error: unknown) => void) {
     this.#engine = engine;
@@ -49,8 +50,9 @@ export class EngineDriver {
     }
   }
 
-  /** Behind what is under way. What the machine had left open is closed. */
+  /** Behind what is under way. What the machine had left open is closed, and what opens later, as soon as it is open. */
   async closeAll(): Promise<void> {
+    this.#closed = true;
     await this.#tail;
     for (const id of [...this.#calls.keys()]) this.#close(id);
     await Promise.all(this.#closing);
@@ -70,6 +72,10 @@ export class EngineDriver {
       // Closing is idempotent: who owns it after a failure need not be known.
       if (ended) await this.#engine.close(ended);
       this.#tell({ kind: "openFailed", id, ...callError(error) });
+      return;
+    }
+    if (this.#closed) {
+      await this.#engine.close(call);
       return;
     }
     this.#calls.set(id, call);

@@ -81,6 +81,7 @@ export async function openEngine(config: EngineConfig, context: OpenContext): Pr
     modelFile: config.AUTELLIX_MODEL_FILE ?? "",
     gpu: config.AUTELLIX_GPU === "auto" ? "auto" : false,
     log: (level, message) => log.debug({ llama: level, reason: message }, "llama.cpp says"),
+    warn: (reason) => log.warn({ reason }, "the engine has less than it was asked for"),
   });
 }
 

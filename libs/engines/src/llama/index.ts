@@ -38,8 +38,10 @@ export interface LlamaOptions {
   hostKvDir?: string;
   /** Default: 1 GiB, or half of what that file system has free. 0: no host tier. */
   hostKvBytesMax?: number;
-  /** Lines of llama.cpp and warnings of the host tier. They hold no prompt. */
+  /** Lines of llama.cpp. They hold no prompt. */
   log?: Log;
+  /** What the operator should know: there is no host tier, or a smaller one than wanted, and what to do. */
+  warn?: (sentence: string) => void;
 }
 
 const DEFAULT = {

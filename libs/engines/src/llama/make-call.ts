@@ -6,7 +6,7 @@ import { Answer, type AnswerPlan, type CallsPlan } from "./answer.ts";
 import { LlamaCall } from "./call.ts";
 import { compileGrammar, type GrammarState, grammarState } from "./grammar.ts";
 import { JsonGrammar } from "./json-grammar.ts";
-import { bytesOfTokens, idsOfBytes } from "./pieces.ts";
+import { bytesOfTokens, idsByByte, idsOfBytes } from "./pieces.ts";
 import { PromptRenderer, tooLong } from "./prompt.ts";
 import type { Vocabulary } from "./sampling.ts";
 import { CallsReader, callableTools, callsGrammar, maySeveral } from "./tools.ts";
@@ -18,6 +18,7 @@ export class CallMaker {
   readonly #model: LlamaModel;
   readonly #prompts: PromptRenderer;
   readonly #contextTokensMax: number;
+  readonly #idsByByte: ReadonlyMap<number, number>;
 
   constructor(model: LlamaModel, contextTokensMax: number) {
     this.#model = model;
@@ -26,6 +27,8 @@ export class CallMaker {
     const size = model.fileInfo.metadata.tokenizer.ggml.tokens.length;
     const ends = Array.from({ length: size }, (_, id) => id as Token).filter((id) => model.isEogToken(id));
     this.vocabulary = { size, ends, bytesOf: bytesOfTokens(model) };
+    // Here, and not in the step in which an answer begins a call: that would hold up the whole batch.
+    this.#idsByByte = idsByByte(size, this.vocabulary.bytesOf);
   }
 
   /** @throws AutellixError as `Engine.open` does. */
@@ -65,8 +68,7 @@ export class CallMaker {
       trigger: chat.toolChoice === "auto" ? syntax.first : undefined,
       single: !maySeveral(syntax, chat),
       // Byte by byte: tokenizers put spaces in front of a text.
-      tokenize: (text) =>
-        idsOfBytes(text, this.vocabulary.size, this.vocabulary.bytesOf) ?? this.#model.tokenize(text, true),
+      tokenize: (text) => idsOfBytes(text, this.#idsByByte) ?? this.#model.tokenize(text, true),
     };
   }
 

@@ -3,7 +3,6 @@ import { createHash } from "node:crypto";
 import { open } from "node:fs/promises";
 import { getModuleVersion, type LlamaContext, type Token } from "node-llama-cpp";
 import { HostTier } from "../host-tier.ts";
-import type { Log } from "./library.ts";
 
 export interface Tier {
   files: HostTier;
@@ -18,7 +17,7 @@ export interface Tier {
 export interface TierOptions {
   hostKvDir?: string;
   hostKvBytesMax?: number;
-  log?: Log;
+  warn?: (sentence: string) => void;
 }
 
 /** Two sizes say what a token takes; which token it is does not matter. */
@@ -35,7 +34,7 @@ export async function openTier(
   blockTokens: number,
   options: TierOptions,
 ): Promise<Tier | undefined> {
-  const warn = (sentence: string) => options.log?.("warn", sentence);
+  const { warn = () => {} } = options;
   const files = await HostTier.open({ dir: options.hostKvDir, bytesMax: options.hostKvBytesMax, warn });
   if (files === undefined) return undefined;
   const [small, large] = [
