@@ -38,6 +38,8 @@ export class Engine {
   /** Calls of the last plan. */
   run: readonly Call[] = [];
   reserve: readonly Call[] = [];
+  /** Their service when that plan was sent. */
+  reserveServedMs: readonly Millis[] = [];
   keep: readonly Call[] = [];
   /** A call that began without a context though others left no room for it: it starved. One at a time (decision 0034). */
   guest: Call | undefined;

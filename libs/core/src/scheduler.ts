@@ -177,6 +177,10 @@ export class Scheduler {
   private send(engine: Engine, batch: Batch, stamp: number, at: Millis): void {
     const { state } = this;
     for (const call of engine.run) if (isPreempted(call, engine, stamp)) state.totals.preemptions++;
+    // One of the reserve has run if it was served since.
+    for (const [at, call] of engine.reserve.entries())
+      if (call.serviceMs > (engine.reserveServedMs[at] ?? 0) && isPreempted(call, engine, stamp))
+        state.totals.preemptions++;
     engine.planNumber = state.takePlanNumber();
     const planned = (call: Call): PlannedCall => {
       if (!engine.has(call)) state.waits[call.level]?.add(waitedMs(call, at));
@@ -199,6 +203,7 @@ export class Scheduler {
     state.changes?.engine(engine);
     engine.run = batch.run;
     engine.reserve = batch.reserve;
+    engine.reserveServedMs = batch.reserve.map((call) => call.serviceMs);
     engine.keep = batch.keep;
     engine.retainedSent = engine.retained.version;
     engine.fences = [];

@@ -105,6 +105,22 @@ describe("a plan", () => {
     expect(oneEngine().plan().e).toMatchObject({ number: 1, run: [], reserve: [], keep: [], retained: [] });
   });
 
+  it("that takes a call out of the batch is a preemption, also of one that began from the reserve", () => {
+    const bench = new Bench({ reserveCallsMax: 1 });
+    bench.join("e", { batchCallsMax: 1 });
+    for (const name of ["a", "b"]) bench.arrive(name);
+    bench.run();
+    for (const name of ["c", "d"]) bench.arrive(name);
+    bench.report("e", { finished: { a: {} }, calls: { b: 12 } });
+    expect(names(bench.plan().e?.run)).toEqual(["c"]);
+    expect(bench.scheduler.totals.preemptions).toBe(1);
+    // d has not run.
+    bench.report("e", { calls: { b: 12, c: 12, d: 0 } });
+    for (const name of ["e", "f"]) bench.arrive(name);
+    expect(names(bench.plan().e?.run)).toEqual(["d"]);
+    expect(bench.scheduler.totals.preemptions).toBe(2);
+  });
+
   it("answers each report of a finished call, so that the agent need not repeat it", () => {
     const bench = oneEngine();
     bench.arrive("a");

@@ -13,6 +13,11 @@ const COLUMNS_DEFAULT = 120;
 export async function observeCommand(command: ObserveCommand, args: readonly string[], env: Env): Promise<number> {
   const parsed = observeOptions(command, args, env);
   const { stdout } = process;
+  // Who reads has enough, as `head` does: no defect, and nothing more to say.
+  stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+    process.exit();
+  });
   const print = (text: string) => void stdout.write(text);
   if (parsed === undefined) {
     print(observeHelp(command));
