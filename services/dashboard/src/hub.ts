@@ -45,12 +45,15 @@ interface Browser {
   stale: boolean;
   /** What it was not sent. */
   missed: PendingChanges | undefined;
+  /** The last that it was told of its pool is that the leader is away. */
+  knowsAway: boolean;
   poolsAt: number;
 }
 
 interface Followed {
   model: PoolModel;
   pending: PendingChanges;
+  /** Why no leader answers, until one is heard. */
   away: string | undefined;
 }
 
@@ -78,8 +81,7 @@ export class Hub {
       case "began":
         return this.began(event.pool, event.model);
       case "changed":
-        this.pools.get(event.pool)?.pending.add(event.changes);
-        return [];
+        return this.changed(event.pool, event.changes);
       case "away":
         return this.away(event.pool, event.reason);
       case "due":
@@ -108,7 +110,7 @@ export class Hub {
 
   private opened({ browser, pool, at }: Extract<HubEvent, { kind: "opened" }>): HubEffect[] {
     if (this.browsers.size >= BROWSERS_MAX) return [{ kind: "refuse", browser }];
-    this.browsers.set(browser, { pool, blocked: false, stale: true, missed: undefined, poolsAt: at });
+    this.browsers.set(browser, { pool, blocked: false, stale: true, missed: undefined, knowsAway: false, poolsAt: at });
     return [{ kind: "send", to: [browser], event: { kind: "pools", pools: this.summaries() } }];
   }
 
@@ -123,16 +125,24 @@ export class Hub {
     return [];
   }
 
+  private changed(pool: string, changes: PoolChanges): HubEffect[] {
+    const followed = this.pools.get(pool);
+    followed?.pending.add(changes);
+    if (followed) followed.away = undefined;
+    return [];
+  }
+
   private away(pool: string, reason: string): HubEffect[] {
     const followed = this.pools.get(pool);
-    if (followed) followed.away = reason;
-    const to = this.watchers(pool, (browser) => !browser.blocked);
-    return to.length > 0 ? [{ kind: "send", to, event: { kind: "away", pool, reason } }] : [];
+    if (!followed) return [];
+    followed.away = reason;
+    return this.tellAway(pool, followed);
   }
 
   private due(at: number): HubEffect[] {
     const effects: HubEffect[] = [];
-    for (const [name, { model, pending }] of this.pools) {
+    for (const [name, followed] of this.pools) {
+      const { model, pending } = followed;
       const all = this.watchers(name, () => true);
       if (all.length === 0) {
         if (!pending.isEmpty) pending.take();
@@ -141,9 +151,11 @@ export class Hub {
       if (!pending.isEmpty) effects.push(...this.sendChanges(name, pending.take()));
       effects.push(...this.sendMissed(name));
       const behind = this.watchers(name, (browser) => !browser.blocked && browser.stale);
-      if (behind.length === 0) continue;
-      effects.push({ kind: "send", to: behind, event: { kind: "shot", shot: model.snapshot() } });
-      for (const id of behind) this.stale(id, false);
+      if (behind.length > 0) {
+        effects.push(this.tell(behind, { kind: "shot", shot: model.snapshot() }));
+        for (const id of behind) this.stale(id, false);
+      }
+      effects.push(...this.tellAway(name, followed));
     }
     const late = [...this.browsers].filter(([, { blocked, poolsAt }]) => !blocked && at - poolsAt >= POOLS_EVERY_MS);
     if (late.length === 0) return effects;
@@ -158,7 +170,7 @@ export class Hub {
     for (const id of this.watchers(pool, ({ stale }) => !stale)) {
       if (!to.includes(id)) this.update(id, (browser) => miss(browser, changes));
     }
-    return to.length > 0 ? [{ kind: "send", to, event: { kind: "changes", changes } }] : [];
+    return to.length > 0 ? [this.tell(to, { kind: "changes", changes })] : [];
   }
 
   private sendMissed(pool: string): HubEffect[] {
@@ -167,8 +179,28 @@ export class Hub {
       this.update(id, (browser) => {
         browser.missed = undefined;
       });
-      return changes ? [{ kind: "send", to: [id], event: { kind: "changes", changes } }] : [];
+      return changes ? [this.tell([id], { kind: "changes", changes })] : [];
     });
+  }
+
+  /** A shot or changes: to a browser they mean that its pool is live. */
+  private tell(to: readonly number[], event: PoolEvent): HubEffect {
+    for (const id of to)
+      this.update(id, (browser) => {
+        browser.knowsAway = false;
+      });
+    return { kind: "send", to, event };
+  }
+
+  /** To those that show the pool as live; to others when they have read, or had their shot. */
+  private tellAway(pool: string, { away: reason }: Followed): HubEffect[] {
+    if (reason === undefined) return [];
+    const to = this.watchers(pool, ({ blocked, stale, knowsAway }) => !blocked && !stale && !knowsAway);
+    for (const id of to)
+      this.update(id, (browser) => {
+        browser.knowsAway = true;
+      });
+    return to.length > 0 ? [{ kind: "send", to, event: { kind: "away", pool, reason } }] : [];
   }
 
   private watchers(pool: string, which: (browser: Browser) => boolean): number[] {

@@ -134,6 +134,45 @@ describe("the hub", () => {
     expect(kinds(hub.react({ kind: "away", pool: "p", reason: "x" }))).toEqual(["away to 1"]);
   });
 
+  it("tells a browser that begins while the leader is away, right behind its shot", () => {
+    const { hub, open, change, due } = hubOf();
+    hub.react({ kind: "away", pool: "p", reason: "x" });
+    open(1);
+    expect(kinds(due())).toEqual(["shot to 1", "away to 1"]);
+    expect(due()).toEqual([]);
+    change("1");
+    open(2);
+    expect(kinds(due())).toEqual(["changes to 1", "shot to 2"]);
+    hub.react({ kind: "away", pool: "p", reason: "x" });
+    hub.react({ kind: "began", pool: "p", model: emptyModel(9) });
+    expect(kinds(due())).toEqual(["shot to 1,2"]);
+  });
+
+  it("tells a browser that did not read when it reads again, and only while the leader is away", () => {
+    const { hub, open, change, due } = hubOf();
+    open(1);
+    due();
+    hub.react({ kind: "blocked", browser: 1 });
+    change("1");
+    due();
+    expect(hub.react({ kind: "away", pool: "p", reason: "x" })).toEqual([]);
+    hub.react({ kind: "drained", browser: 1 });
+    expect(kinds(due())).toEqual(["changes to 1", "away to 1"]);
+    hub.react({ kind: "blocked", browser: 1 });
+    change("2");
+    hub.react({ kind: "drained", browser: 1 });
+    expect(kinds(due())).toEqual(["changes to 1"]);
+  });
+
+  it("says it again behind changes that were gathered before the leader went", () => {
+    const { hub, open, change, due } = hubOf();
+    open(1);
+    due();
+    change("1");
+    expect(kinds(hub.react({ kind: "away", pool: "p", reason: "x" }))).toEqual(["away to 1"]);
+    expect(kinds(due())).toEqual(["changes to 1", "away to 1"]);
+  });
+
   it("begins again with a shot when a pool was read again", () => {
     const { hub, open, due } = hubOf();
     open(1);
