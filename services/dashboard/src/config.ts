@@ -12,5 +12,3 @@ export const dashboardConfig = z.object({
   /** Folders whose input logs the replay offers, comma-separated. */
   AUTELLIX_RECORDINGS_DIRS: envList().default([]),
 });
-
-export type DashboardConfig = z.infer<typeof dashboardConfig>;
