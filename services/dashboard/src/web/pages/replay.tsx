@@ -274,10 +274,14 @@ function nextSpeed(speed: number, by: 1 | -1): number {
   return SPEEDS[Math.max(0, Math.min(SPEEDS.length - 1, place))] ?? speed;
 }
 
-/** Whether what has the focus uses keys itself. A dialog that was just closed keeps the focus until the next frame. */
-function usesKeys(focused: HTMLElement): boolean {
+/**
+ * Whether what has the focus uses the key itself. A dialog that was just closed keeps the focus until the next frame;
+ * a button keeps it after a click.
+ */
+function usesKey(focused: HTMLElement, key: string): boolean {
   if (focused.closest("dialog:not([open])")) return false;
-  return focused.closest("input, select, textarea, button, a, dialog, summary") !== null;
+  if (focused.closest("input, select, textarea, dialog")) return true;
+  return (key === " " || key === "Enter") && focused.closest("button, a, summary") !== null;
 }
 
 interface PlayerKeys {
@@ -292,7 +296,7 @@ function usePlayerKeys(keys: PlayerKeys): void {
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {
       const { target } = event;
-      if (target instanceof HTMLElement && usesKeys(target)) return;
+      if (target instanceof HTMLElement && usesKey(target, event.key)) return;
       if (event.ctrlKey || event.metaKey || event.altKey) return;
       if (event.key === " ") now.current.toggle();
       else if (event.key === "ArrowRight") now.current.seekBy(STEP_SHARE);
