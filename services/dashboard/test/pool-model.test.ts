@@ -50,6 +50,22 @@ describe("a pool's model", () => {
     ]);
   });
 
+  it.each([
+    [{ state: "running", engine: "e" }, ["swapped-in"]],
+    [{ state: "parked", engine: "e" }, ["swapped-in"]],
+    [{ state: "starting", engine: "e" }, ["swapped-in"]],
+    [{ state: "evicted", engine: "e" }, ["evicted"]],
+    [{ state: "waiting" }, ["evicted"]],
+    [{ state: "running", engine: "f" }, ["evicted"]],
+    [{ state: "ending", engine: "e" }, []],
+    [{ state: "running", engine: "f", attempt: 2 }, ["retried"]],
+  ] as const)("says what becomes of a swapped context: %j", (next, kinds) => {
+    const model = emptyModel();
+    model.apply(changes(1, { calls: [call("1", { state: "swapped", engine: "e" })] }));
+    model.apply(changes(2, { calls: [call("1", next)] }));
+    expect(model.happenings.shot().map(({ kind }) => kind)).toEqual(kinds);
+  });
+
   it("keeps programs with calls when there are too many", () => {
     const model = emptyModel();
     const many = Array.from({ length: PROGRAMS_MAX + 1 }, (_, i) =>

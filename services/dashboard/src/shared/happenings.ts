@@ -28,7 +28,12 @@ export interface Happening {
   to?: number;
 }
 
+/** How often each kind happened. */
+export type HappeningCounts = Partial<Record<HappeningKind, number>>;
+
 const IDLE = new Set(["waiting", "parked", "swapped", "evicted"]);
+/** Its context is on the engine, or on its way there. */
+const ON_ENGINE = new Set(["starting", "running", "parked"]);
 
 export class Happenings {
   /** How often each kind happened, as long as this model lives. */
@@ -53,8 +58,8 @@ export class Happenings {
     else {
       if (before.state === "running" && IDLE.has(now.state)) this.add({ ...one, kind: "preempted" });
       if (before.state !== "swapped" && now.state === "swapped") this.add({ ...one, kind: "swapped-out" });
-      if (before.state === "swapped" && now.state !== "swapped") this.add({ ...one, kind: "swapped-in" });
-      if (before.state !== "evicted" && now.state === "evicted") this.add({ ...one, kind: "evicted" });
+      if (isSwappedIn(before, now)) this.add({ ...one, kind: "swapped-in" });
+      if (isContextLost(before, now)) this.add({ ...one, kind: "evicted" });
     }
     if (now.level !== before.level)
       this.add({ ...one, kind: now.level > before.level ? "demoted" : "promoted", from: before.level, to: now.level });
@@ -64,4 +69,16 @@ export class Happenings {
   shot(): Happening[] {
     return [...this.last];
   }
+}
+
+function isSwappedIn(before: ViewCall, now: ViewCall): boolean {
+  return before.state === "swapped" && before.engine === now.engine && ON_ENGINE.has(now.state);
+}
+
+/** A swapped call that waits again, or goes on elsewhere, has left its context behind. */
+function isContextLost(before: ViewCall, now: ViewCall): boolean {
+  if (before.state === "evicted") return false;
+  if (now.state === "evicted") return true;
+  const isGoingOn = now.state === "waiting" || ON_ENGINE.has(now.state);
+  return before.state === "swapped" && isGoingOn && !isSwappedIn(before, now);
 }
