@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { BROWSERS_MAX, Hub, type HubEffect, MISSED_MAX, POOLS_EVERY_MS, SEND_EVERY_MS } from "../src/hub.ts";
+import { HAPPENINGS_MAX, Happenings } from "../src/shared/happenings.ts";
 import { call, changes, emptyModel } from "./fixture.ts";
 
 /** A hub with one pool, whose changes are applied to the model as the service does. */
@@ -10,6 +11,7 @@ function hubOf() {
   let at = 0;
   return {
     hub,
+    model,
     open: (browser: number) => hub.react({ kind: "opened", browser, pool: "p", at }),
     change(id: string) {
       const made = changes(at, { calls: [call(id)] });
@@ -41,6 +43,26 @@ describe("the hub", () => {
     const [effect] = effects;
     expect(effect?.kind === "send" && effect.event.kind === "changes" && effect.event.changes.calls.length).toBe(2);
     expect(due()).toEqual([]);
+  });
+
+  it("tells a browser that begins what has happened so far", () => {
+    const { model, hub, open, due } = hubOf();
+    const run = (id: string, atMs: number, state: "running" | "parked") =>
+      model.apply(changes(atMs, { calls: [call(id, { state, engine: "e" })] }));
+    // More than the shot has room for.
+    for (let i = 0; i < 2 * HAPPENINGS_MAX; i++) run("1", i, i % 2 === 0 ? "running" : "parked");
+    for (let i = 0; i < 2 * HAPPENINGS_MAX; i++) run("2", i, i % 2 === 0 ? "running" : "parked");
+    open(1);
+    const [shot] = due();
+    const event = shot?.kind === "send" && shot.event.kind === "shot" ? shot.event : undefined;
+    expect(event?.shot.happenings).toHaveLength(HAPPENINGS_MAX);
+    expect(event?.counts).toEqual({ preempted: 2 * HAPPENINGS_MAX });
+    // It goes on from there.
+    const own = new Happenings(event?.shot.happenings);
+    own.follow(event?.counts ?? {});
+    own.add({ atMs: 1, kind: "preempted" });
+    expect(own.counts).toEqual({ preempted: 2 * HAPPENINGS_MAX + 1 });
+    expect(hub.model("p")?.happenings.counts).toEqual({ preempted: 2 * HAPPENINGS_MAX });
   });
 
   it("sends the same changes once for all browsers", () => {

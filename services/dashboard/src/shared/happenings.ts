@@ -36,8 +36,8 @@ const IDLE = new Set(["waiting", "parked", "swapped", "evicted"]);
 const ON_ENGINE = new Set(["starting", "running", "parked"]);
 
 export class Happenings {
-  /** How often each kind happened, as long as this model lives. */
-  readonly counts: Partial<Record<HappeningKind, number>> = {};
+  /** As long as this model lives, or one that it follows. */
+  readonly counts: HappeningCounts = {};
   private readonly last: Happening[];
 
   constructor(shot: readonly Happening[] = []) {
@@ -63,6 +63,11 @@ export class Happenings {
     }
     if (now.level !== before.level)
       this.add({ ...one, kind: now.level > before.level ? "demoted" : "promoted", from: before.level, to: now.level });
+  }
+
+  /** @param counts of the model whose shot this one began with. */
+  follow(counts: HappeningCounts): void {
+    Object.assign(this.counts, counts);
   }
 
   /** Newest last. */

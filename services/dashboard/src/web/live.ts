@@ -3,7 +3,8 @@
  * begins again with a shot. A draw is asked for at most every `DRAW_EVERY_MS`.
  */
 import { signal } from "@preact/signals";
-import { PoolModel } from "../shared/pool-model.ts";
+import type { HappeningCounts } from "../shared/happenings.ts";
+import { PoolModel, type PoolShot } from "../shared/pool-model.ts";
 import type { PoolEvent, PoolSummary } from "../shared/wire.ts";
 import { stats } from "./stats.ts";
 
@@ -89,7 +90,7 @@ function hear(event: PoolEvent): void {
   switch (event.kind) {
     case "shot":
       stats.shots++;
-      model.value = new PoolModel(event.shot);
+      model.value = modelOf(event.shot, event.counts);
       connection.value = "live";
       break;
     case "changes":
@@ -104,6 +105,12 @@ function hear(event: PoolEvent): void {
       return;
   }
   askForDraw();
+}
+
+function modelOf(shot: PoolShot, counts: HappeningCounts): PoolModel {
+  const made = new PoolModel(shot);
+  made.happenings.follow(counts);
+  return made;
 }
 
 export function askForDraw(): void {
