@@ -10,6 +10,7 @@ import { createServer, isKnownHost } from "../src/http/server.ts";
 import { BROWSERS_MAX } from "../src/hub.ts";
 import { Pools } from "../src/pools.ts";
 import { Studio } from "../src/replay/studio.ts";
+import { programPath } from "../src/shared/paths.ts";
 import { call, changes, pool, program } from "./fixture.ts";
 
 const assets = await bundleAssets();
@@ -107,6 +108,17 @@ describe("the server", () => {
     feed.changes(changes(2_000, { gone: { programs: [], calls: ["t/1"], engines: [] } }));
     const answer = await server.inject(`/api/pools/p/programs/t/${encodeURIComponent("a b/c")}`);
     expect(answer.json()).toMatchObject({ program: { program: "a b/c" }, calls: [{ call: "t/1", endedAtMs: 2_000 }] });
+  });
+});
+
+describe("the path of a program", () => {
+  it.each([".", "..", "~..", "~~.", "...", "~", "a/../b", "%2e%2e"])("leads to it: %s", async (name) => {
+    feed.changes(changes(1_000, { programs: [program(name)] }));
+    const path = programPath("p", `t/${name}`);
+    // A browser leaves no step through folders in an address.
+    expect(new URL(path, "http://localhost/").pathname).toBe(path);
+    expect((await server.inject(path)).statusCode).toBe(200);
+    expect((await server.inject(`/api${path}`)).json()).toMatchObject({ program: { program: name } });
   });
 });
 

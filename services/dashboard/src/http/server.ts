@@ -6,6 +6,7 @@ import { AutellixError } from "@autellix/protocol";
 import type { Logger } from "@autellix/runtime";
 import { type FastifyInstance, type FastifyReply, fastify } from "fastify";
 import type { Assets } from "../assets.ts";
+import { nameOfSegment } from "../shared/paths.ts";
 import type { ProgramAnswer } from "../shared/wire.ts";
 import { addReplayRoutes, type ReplayDesk } from "./replay-routes.ts";
 
@@ -77,7 +78,7 @@ export function createServer({ assets, desk, replay, hosts, log }: ServerOptions
   app.get<{ Params: { pool: string; tenant: string; program: string } }>(
     "/api/pools/:pool/programs/:tenant/:program",
     async ({ params }, reply) => {
-      const answer = desk.program(params.pool, params.tenant, params.program);
+      const answer = desk.program(params.pool, params.tenant, nameOfSegment(params.program));
       if (!answer) return sendError(reply, 404, "not_found", "no such pool is known");
       reply.header("cache-control", "no-store");
       return answer;

@@ -23,7 +23,7 @@ export type PoolEvent =
   | { kind: "away"; pool: string; reason: string };
 
 export interface ProgramAnswer {
-  /** Undefined: the pool has forgotten it. */
+  /** Undefined: the pool does not know it, or has forgotten it. */
   program: ViewProgram | undefined;
   calls: CallStory[];
   /** Look of its colour. */

@@ -1,10 +1,11 @@
 /** The frame of every page: what it is, where one can go, and the keyboard. */
 import { useEffect, useRef } from "preact/hooks";
+import { poolPath } from "../shared/paths.ts";
 import { type Connection, connection, pools } from "./live.ts";
 import { PoolPage } from "./pages/pool.tsx";
 import { ProgramPage } from "./pages/program.tsx";
 import { ReplayPage } from "./pages/replay.tsx";
-import { go, poolPath, route } from "./router.ts";
+import { go, route } from "./router.ts";
 import { switchTheme, theme } from "./theme.ts";
 
 export function App() {

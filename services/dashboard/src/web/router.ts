@@ -1,5 +1,6 @@
 /** Which page the address means. */
 import { signal } from "@preact/signals";
+import { nameOfSegment } from "../shared/paths.ts";
 
 export type Route =
   | { page: "pool"; pool: string | undefined }
@@ -16,16 +17,6 @@ export function parseRoute(path: string): Route {
   if (pool !== undefined && programs === "programs" && tenant !== undefined && program !== undefined)
     return { page: "program", pool, tenant, program };
   return { page: "pool", pool };
-}
-
-export function poolPath(pool: string | undefined): string {
-  return pool === undefined ? "/" : `/pools/${encodeURIComponent(pool)}`;
-}
-
-/** @param key `<tenant>/<program>` */
-export function programPath(pool: string, key: string): string {
-  const slash = key.indexOf("/");
-  return `${poolPath(pool)}/programs/${encodeURIComponent(key.slice(0, slash))}/${encodeURIComponent(key.slice(slash + 1))}`;
 }
 
 export function go(path: string): void {
@@ -52,7 +43,7 @@ export function listenForLinks(): void {
 
 function decode(part: string): string {
   try {
-    return decodeURIComponent(part);
+    return nameOfSegment(decodeURIComponent(part));
   } catch {
     return part; // a stray % that somebody typed
   }

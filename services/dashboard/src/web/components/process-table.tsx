@@ -3,9 +3,10 @@
 import type { ViewProgram } from "@autellix/protocol/view";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { formatCount, formatMs, levelName } from "../../shared/format.ts";
+import { programPath } from "../../shared/paths.ts";
 import type { PoolModel } from "../../shared/pool-model.ts";
 import { type Column, sortedRows, type TableFilter, type TableOrder, visibleRange } from "../../shared/table-rows.ts";
-import { go, programPath } from "../router.ts";
+import { go } from "../router.ts";
 import { ASKED_SORTS_MAX, stats } from "../stats.ts";
 
 const ROW_PX = 32;

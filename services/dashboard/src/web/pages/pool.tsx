@@ -1,6 +1,7 @@
 /** The live page of a pool. */
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { formatCount, formatMs, formatShare } from "../../shared/format.ts";
+import { programPath } from "../../shared/paths.ts";
 import type { PoolModel } from "../../shared/pool-model.ts";
 import { Chart, type Curve } from "../components/chart.tsx";
 import { Happenings } from "../components/happenings.tsx";
@@ -9,7 +10,7 @@ import { Stage } from "../components/stage.tsx";
 import { TimelineCanvas } from "../components/timeline.tsx";
 import { connection, draw, findPools, model, pools, watch } from "../live.ts";
 import { policyLines } from "../policies.ts";
-import { go, programPath } from "../router.ts";
+import { go } from "../router.ts";
 
 const WINDOW_MS_MIN = 15_000;
 const WINDOWS_MS = [60_000, 120_000, 300_000];

@@ -1,9 +1,9 @@
 /** A program's page: the answer to "where did the time go?". */
 import { useEffect, useState } from "preact/hooks";
 import { formatMs, levelName } from "../../shared/format.ts";
+import { poolPath, programPath } from "../../shared/paths.ts";
 import type { ProgramAnswer } from "../../shared/wire.ts";
 import { StoryView } from "../components/story-view.tsx";
-import { poolPath, programPath } from "../router.ts";
 import { clock, Fact } from "./pool.tsx";
 
 const AGAIN_MS = 1_000;
@@ -79,7 +79,10 @@ function Story({ answer }: { answer: ProgramAnswer }) {
           />
         </dl>
       ) : (
-        <p class="hint">The scheduler has forgotten this program; below are its calls as this dashboard saw them.</p>
+        <p class="hint">
+          The scheduler does not know this program: it never came, or was forgotten.
+          {calls.length > 0 && " Below are its calls as this dashboard saw them."}
+        </p>
       )}
       {isCutOff && (
         <p class="hint">It began before this dashboard did ({clock(seenSinceMs)}): earlier calls are not shown.</p>
