@@ -133,9 +133,11 @@ describe("the process table", () => {
 
 describe("texts", () => {
   it("times", () => {
-    expect([0, 0.4, 950, 1_400, 12_300, 200_000, 7_500_000].map(formatMs)).toEqual([
+    expect([0, 0.000_4, 0.25, 0.999_6, 950, 1_400, 12_300, 200_000, 7_500_000].map(formatMs)).toEqual([
       "0 ms",
       "0 ms",
+      "250 µs",
+      "1 ms",
       "950 ms",
       "1.4 s",
       "12 s",

@@ -1,9 +1,10 @@
 /** Numbers and times as people read them, and short names. Pure, so that it is the same everywhere. */
 
-/** `950 ms`, `1.4 s`, `12 s`, `3 m 20 s`, `2 h 5 m`. */
+/** `250 µs`, `950 ms`, `1.4 s`, `12 s`, `3 m 20 s`, `2 h 5 m`. */
 export function formatMs(ms: number): string {
   if (!Number.isFinite(ms)) return "∞";
-  if (ms < 1) return "0 ms";
+  if (ms < 0.000_5) return "0 ms";
+  if (ms < 0.999_5) return `${Math.round(ms * 1_000)} µs`;
   if (ms < 999.5) return `${Math.round(ms)} ms`;
   if (ms < 9_950) return `${(ms / 1_000).toFixed(1)} s`;
   const seconds = Math.round(ms / 1_000);
