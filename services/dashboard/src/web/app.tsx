@@ -111,6 +111,7 @@ const KEYS = [
 
 const STATES: Record<Connection, string> = {
   connecting: "connecting",
+  unknown: "there is no such pool",
   live: "live",
   lost: "no connection; trying again",
   away: "no scheduler answers",

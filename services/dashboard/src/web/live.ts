@@ -14,7 +14,8 @@ const DRAW_SHARE_MAX = 0.2;
 const DRAW_EVERY_MS_MAX = 400;
 const POOLS_AGAIN_MS = 1_000;
 
-export type Connection = "connecting" | "live" | "lost" | "away" | "refused";
+/** `unknown`: there is no such pool, yet. */
+export type Connection = "connecting" | "unknown" | "live" | "lost" | "away" | "refused";
 
 export const connection = signal<Connection>("connecting");
 export const pools = signal<PoolSummary[] | undefined>(undefined);
@@ -99,6 +100,8 @@ function hear(event: PoolEvent): void {
       break;
     case "pools":
       pools.value = event.pools;
+      if (connection.peek() === "connecting" && !event.pools.some(({ pool }) => pool === watched))
+        connection.value = "unknown";
       return;
     case "away":
       connection.value = "away";
