@@ -70,6 +70,8 @@ export interface FinishedCall {
   waitingMs: Millis;
   /** Prompt and answer; what was reported last when it is absent. */
   contextTokens?: number;
+  /** The answer's part of it; for people, no decision looks at it. */
+  completionTokens?: number;
 }
 
 /** The whole state of one agent. */

@@ -26,6 +26,7 @@ export function finishCall(
   const { policy } = state.config;
   state.settle(call);
   call.engine = engine;
+  state.changes?.end(call, finished, at);
   if (finished.found) return;
   if (finished.contextTokens !== undefined) call.contextTokens = finished.contextTokens;
   const serviceMs = Math.max(0, finished.serviceMs);

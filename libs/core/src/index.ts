@@ -1,4 +1,5 @@
 export { type Balancer, type BalancerName, balancers, isBalancerName, SHORT_PROMPT_TOKENS_MAX } from "./balancers.ts";
+export type { EndedCallView } from "./changes.ts";
 export type { Calibration, CoreConfig } from "./config.ts";
 export * from "./contract.ts";
 export * from "./ids.ts";

@@ -201,6 +201,7 @@ export class Scheduler {
       windowSteps: state.config.windowSteps,
     };
     state.changes?.engine(engine);
+    state.changes?.ran(batch.run, at);
     engine.run = batch.run;
     engine.reserve = batch.reserve;
     engine.reserveServedMs = batch.reserve.map((call) => call.serviceMs);

@@ -3,7 +3,7 @@
  * they hold and a part of the table; changes are gathered only while somebody watches.
  */
 import { type Call, type Stage, waitedMs } from "./call.ts";
-import { Changes } from "./changes.ts";
+import { Changes, type EndedCallView } from "./changes.ts";
 import type { RetainedContext, Tier } from "./contract.ts";
 import type { Engine } from "./engine.ts";
 import type { IdTable } from "./id-table.ts";
@@ -70,6 +70,8 @@ export interface ChangesView {
   programs: ProgramView[];
   engines: EngineView[];
   gone: { calls: CallId[]; programs: ProgramId[]; engines: EngineId[] };
+  /** Never after the look that says that the call is gone. */
+  ended: EndedCallView[];
   /** Some changes were forgotten: everything must be read again. */
   lost: boolean;
 }
@@ -101,16 +103,20 @@ export class Views {
   takeChanges(itemsMax: number, at: Millis): ChangesView {
     const { state } = this;
     const gone: ChangesView["gone"] = { calls: [], programs: [], engines: [] };
-    const view: ChangesView = { calls: [], programs: [], engines: [], gone, lost: false };
+    const view: ChangesView = { calls: [], programs: [], engines: [], gone, ended: [], lost: false };
     const { changes } = state;
     if (!changes) return view;
     changes.settle();
     view.lost = changes.lost;
     changes.lost = false;
+    view.ended = changes.takeEnded(itemsMax);
     const running = this.runningCalls();
     for (const call of takeSome(changes.calls, itemsMax)) {
       if (state.calls.get(call.id) === call) view.calls.push(this.callView(call, at));
-      else if (!state.calls.has(call.id)) gone.calls.push(call.id);
+      else if (!state.calls.has(call.id)) {
+        gone.calls.push(call.id);
+        view.ended.push(...changes.takeEndOf(call.id));
+      }
     }
     for (const entry of takeSome(changes.programs, itemsMax)) {
       if (state.table.get(entry.id) === entry) view.programs.push(this.programView(entry, running, at));

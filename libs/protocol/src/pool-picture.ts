@@ -49,6 +49,7 @@ export class PoolPicture {
     this.pool = changes.pool;
     this.atMs = changes.atMs;
     for (const program of changes.gone.programs) this.programs.delete(programKey(program));
+    for (const { call } of changes.ended ?? []) this.calls.delete(call);
     for (const call of changes.gone.calls) this.calls.delete(call);
     for (const engine of changes.gone.engines) this.engines.delete(engine);
     for (const program of changes.programs) this.put(this.programs, programKey(program), program);

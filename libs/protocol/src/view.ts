@@ -8,7 +8,14 @@
  * again. What a change names replaces what was known under the same id.
  */
 import { z } from "zod";
-import { countersSchema, engineInfoSchema, kvUseSchema, programIdSchema, tierSchema } from "./messages.ts";
+import {
+  countersSchema,
+  engineInfoSchema,
+  kvUseSchema,
+  programIdSchema,
+  terminalStatusSchema,
+  tierSchema,
+} from "./messages.ts";
 
 /** A watch that is not renewed ends after `WATCH_MS`. */
 export const WATCH_MS = 15_000;
@@ -47,6 +54,29 @@ export const viewCallSchema = z.object({
   serviceMs: millis,
   promptTokens: count,
   completionTokens: count,
+});
+
+/** A call that has ended, with what is final about it: told once, also of one that no changes have named before. */
+export const viewEndedSchema = z.object({
+  call: callKey,
+  program: programIdSchema,
+  thread: z.string().optional(),
+  status: terminalStatusSchema,
+  /** Its last one. */
+  level: count,
+  engine: z.string().optional(),
+  attempt: z.int().positive(),
+  /** Unix times by the stream's clock. */
+  arrivedAtMs: millis,
+  endedAtMs: millis,
+  /** Of the waiting: until it was in a batch for the first time. The rest is its start, and what it was preempted. */
+  queuedMs: millis,
+  /** Earlier attempts included. */
+  waitingMs: millis,
+  serviceMs: millis,
+  /** Absent when it ended before they were counted. */
+  promptTokens: count.optional(),
+  completionTokens: count.optional(),
 });
 
 export const viewProgramSchema = z.object({
@@ -141,6 +171,8 @@ export const viewChangesSchema = z.object({
   programs: z.array(viewProgramSchema),
   calls: z.array(viewCallSchema),
   engines: z.array(viewEngineSchema),
+  /** Calls that have ended, each told once: with its name in `gone`, or before. Absent from an older leader. */
+  ended: z.array(viewEndedSchema).optional(),
   /** Forgotten, acked, lost. */
   gone: z.object({
     programs: z.array(z.object({ tenant: z.string(), program: programIdSchema })),
@@ -151,6 +183,7 @@ export const viewChangesSchema = z.object({
 
 export type ViewState = z.infer<typeof viewStateSchema>;
 export type ViewCall = z.infer<typeof viewCallSchema>;
+export type ViewEnded = z.infer<typeof viewEndedSchema>;
 export type ViewProgram = z.infer<typeof viewProgramSchema>;
 export type ViewEngine = z.infer<typeof viewEngineSchema>;
 export type ViewPool = z.infer<typeof viewPoolSchema>;

@@ -391,4 +391,35 @@ export const examples: Record<string, Example> = {
       },
     },
   },
+  // Leaders of before do not say what ended.
+  "view-changes-ended": {
+    schema: viewChangesSchema,
+    message: {
+      pool: viewPool,
+      number: 14,
+      atMs: 1_764_000_010_200.5,
+      programs: [],
+      calls: [],
+      engines: [],
+      ended: [
+        {
+          call: "default/call-4",
+          program: "research agent – 日本",
+          thread: "branch-2",
+          status: "completed",
+          level: 1,
+          engine: "engine-1",
+          attempt: 1,
+          arrivedAtMs: 1_764_000_010_120.25,
+          endedAtMs: 1_764_000_010_190.5,
+          queuedMs: 1.5,
+          waitingMs: 12.25,
+          serviceMs: 55.5,
+          promptTokens: 210,
+          completionTokens: 40,
+        },
+      ],
+      gone: { programs: [], calls: ["default/call-4"], engines: [] },
+    },
+  },
 };

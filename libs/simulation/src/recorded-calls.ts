@@ -74,7 +74,7 @@ export class RecordedCalls {
   }
 
   /** The counts of the answer are in a log beside what the core reads. */
-  private finished(finished: FinishedCall & { completionTokens?: number }, at: Millis): void {
+  private finished(finished: FinishedCall, at: Millis): void {
     const call = this.calls.get(finished.call);
     const { contextTokens, completionTokens } = finished;
     if (call?.endedAt === undefined && call && contextTokens !== undefined) {

@@ -1,6 +1,6 @@
 /** Between what the core shows and the words of the wire, and how large that becomes. */
-import type { CallView, ProgramView } from "@autellix/core";
-import type { CallKey, Report, ReportCall, ViewCall, ViewEngine, ViewProgram } from "@autellix/protocol";
+import type { CallView, EndedCallView, ProgramView } from "@autellix/core";
+import type { CallKey, Report, ReportCall, ViewCall, ViewEnded, ViewEngine, ViewProgram } from "@autellix/protocol";
 
 /** A call key and its tenant are names of 64 characters; program and thread may have 256 of three bytes. */
 export const ID_BYTES_MAX = 140;
@@ -67,6 +67,19 @@ export function tenantOf(call: CallKey): string {
 export function splitProgram(id: string): { tenant: string; program: string } {
   const slash = id.indexOf("/");
   return { tenant: id.slice(0, slash), program: id.slice(slash + 1) };
+}
+
+export function toEnded(view: EndedCallView): ViewEnded {
+  const { call, program, thread, engine, arrivedAt, endedAt, ...rest } = view;
+  return {
+    call,
+    program: splitProgram(program).program,
+    ...(thread === undefined ? {} : { thread }),
+    ...(engine === undefined ? {} : { engine }),
+    arrivedAtMs: arrivedAt,
+    endedAtMs: endedAt,
+    ...rest,
+  };
 }
 
 export function toProgram(view: ProgramView): ViewProgram {

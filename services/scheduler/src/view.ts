@@ -42,6 +42,7 @@ import {
   splitProgram,
   tenantOf,
   textBytes,
+  toEnded,
   toProgram,
 } from "./view-wire.ts";
 
@@ -228,7 +229,7 @@ export class ViewDesk {
 
   private emptyChanges(at: number): ViewChanges {
     const gone = { programs: [], calls: [], engines: [] };
-    return { pool: this.pool(), number: 0, atMs: at, programs: [], calls: [], engines: [], gone };
+    return { pool: this.pool(), number: 0, atMs: at, programs: [], calls: [], engines: [], ended: [], gone };
   }
 
   /** One message, or some where ids are so long that one would be too large. */
@@ -251,6 +252,10 @@ export class ViewDesk {
     for (const view of changes.calls) {
       const call = this.toCall(view);
       room(CALL_BYTES + textBytes(call.program) + textBytes(call.thread ?? "")).calls.push(call);
+    }
+    for (const view of changes.ended) {
+      const ended = toEnded(view);
+      room(CALL_BYTES + textBytes(ended.program) + textBytes(ended.thread ?? "")).ended?.push(ended);
     }
     for (const call of changes.gone.calls) room(ID_BYTES_MAX).gone.calls.push(call);
     for (const view of changes.programs) room(PROGRAM_BYTES + textBytes(view.program)).programs.push(toProgram(view));

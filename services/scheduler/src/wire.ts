@@ -93,8 +93,8 @@ export function toCoreReport(report: Report, epoch: number): EngineReport {
   };
 }
 
-/** Its token counts go along: the core has no use for each of them, but a reader of the input log has. */
-function toCoreFinished(finished: WireFinishedCall): FinishedCall & { completionTokens: number } {
+/** Its token counts go along: the core decides nothing by each of them, but people and readers of the input log see them. */
+function toCoreFinished(finished: WireFinishedCall): FinishedCall {
   const { call, attempt, status, found, serviceMs, waitingMs, promptTokens, completionTokens } = finished;
   const contextTokens = promptTokens + completionTokens;
   return {

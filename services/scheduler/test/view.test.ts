@@ -197,6 +197,59 @@ describe("a watcher's picture", () => {
   });
 });
 
+describe("a call's end", () => {
+  const facts = { serviceMs: 40, waitingMs: 12, promptTokens: 31, completionTokens: 9 };
+
+  it("is told once with its facts, also of a call that came and went between two messages", () => {
+    const bench = MachineBench.leading();
+    bench.join("e1");
+    ask(bench, { op: "watch" });
+    const arrivedAtMs = bench.at;
+    bench.call("c", { [headers.program]: "prog", [headers.thread]: "t" });
+    bench.at += 60;
+    bench.agent(report("e1", 2, { planEpoch: 7, finished: [{ ...ended("c", facts), report: 2 }] }));
+    const told = [...due(bench), ...due(bench)];
+    expect(told.flatMap(({ calls }) => calls)).toEqual([]);
+    expect(told.flatMap((changes) => changes.ended ?? [])).toEqual([
+      {
+        ...{ call: "default/c", program: "prog", thread: "t", engine: "e1", level: 0, attempt: 1, status: "completed" },
+        ...{ arrivedAtMs, endedAtMs: arrivedAtMs + 60, queuedMs: 0, ...facts },
+      },
+    ]);
+    expect(told.flatMap(({ gone }) => gone.calls)).toEqual(["default/c"]);
+  });
+
+  it("that the scheduler writes itself is told, too, without tokens that nobody counted", () => {
+    const bench = MachineBench.leading();
+    ask(bench, { op: "watch" });
+    bench.call("c");
+    bench.at += 30;
+    const control = { op: "call.cancel", call_id: "c" } as const;
+    bench.confirm(bench.react({ kind: "control", tenant: "default", control, token: 1 }), 500);
+    const [told] = due(bench).flatMap((changes) => changes.ended ?? []);
+    expect(told).toMatchObject({ call: "default/c", status: "cancelled", waitingMs: 30, queuedMs: 30, serviceMs: 0 });
+    expect(told).not.toHaveProperty("promptTokens");
+  });
+
+  it("is never told after the call is gone, however many end at once", () => {
+    const bench = MachineBench.leading({ queuedCallsMax: 10_000 });
+    bench.join("e1");
+    ask(bench, { op: "watch" });
+    const ids = Array.from({ length: 1_000 }, (_, i) => `c${i}`);
+    for (const id of ids) bench.call(id);
+    bench.agent(report("e1", 2, { finished: ids.toReversed().map((id) => ({ ...ended(id), report: 2 })) }));
+    const told = new Map<string, number>();
+    for (let i = 0; i < 20; i++) {
+      for (const changes of due(bench)) {
+        expect(Buffer.byteLength(JSON.stringify(changes))).toBeLessThan(512 * 1024);
+        for (const { call } of changes.ended ?? []) told.set(call, (told.get(call) ?? 0) + 1);
+        for (const call of changes.gone.calls) expect(told.get(call)).toBe(1);
+      }
+    }
+    expect(told.size).toBe(1_000);
+  });
+});
+
 it("shows a call that its agent holds and has not begun as one that waits", () => {
   const bench = MachineBench.leading();
   bench.call("c", { [headers.program]: "prog" });
