@@ -73,7 +73,7 @@ async function misbehave({ server }: HttpRig, draws: Draws): Promise<void> {
 
 describe.each(["vllm", "sglang", "llama-server", "openai"] as const)("in a storm on %s", (dialect) => {
   it("each call gets the answer that it gets in peace", { timeout: 120_000 }, async () => {
-    const limits = { watchMs: 20, triesMax: 50, lineCharsMax: 64 * 1024 };
+    const limits = { watchMs: 20, triesMax: 50, crashesMax: 50, lineCharsMax: 64 * 1024 };
     const rig = await makeHttpRig({ dialect, slots: SLOTS }, { limits });
     const draws = new Draws(1);
     const wanted = await wantedCalls(rig, draws);

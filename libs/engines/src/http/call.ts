@@ -25,6 +25,10 @@ export class HttpCall implements EngineCall {
   ended = false;
   error: AutellixError | undefined;
   closed = false;
+  /** Times that the server went down under its request, without a token behind `crashedTokens` since; > 0: a suspect. */
+  crashes = 0;
+  /** The most tokens that the answer had at any of them. */
+  crashedTokens = 0;
   readonly hostTokens = 0;
   /** Prompt tokens that the server has evaluated since the last step. */
   prefilledTokens = 0;

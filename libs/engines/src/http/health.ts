@@ -2,7 +2,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { HttpLimits, HttpLog } from "./options.ts";
 
-export type Health = { state: "up" } | { state: "down"; sinceMs: number };
+/** `crashed`: it went down while it had a request of ours. */
+export type Health = { state: "up" } | { state: "down"; sinceMs: number; crashed: boolean };
 
 export interface HealthParts {
   /** True when it works and still serves our model. @throws when it cannot be asked. */
@@ -18,6 +19,7 @@ export class ServerHealth {
   readonly #parts: HealthParts;
   readonly #closed = new AbortController();
   #downAtMs: number | undefined;
+  #crashed = false;
   #looking: Promise<void> | undefined;
 
   constructor(parts: HealthParts) {
@@ -26,11 +28,15 @@ export class ServerHealth {
 
   get health(): Health {
     if (this.#downAtMs === undefined) return { state: "up" };
-    return { state: "down", sinceMs: this.#parts.nowMs() - this.#downAtMs };
+    return { state: "down", sinceMs: this.#parts.nowMs() - this.#downAtMs, crashed: this.#crashed };
   }
 
-  /** Something failed that a server that works would not do. Resolves when it works, now or again. */
-  suspect(): Promise<void> {
+  /**
+   * Something failed that a server that works would not do. Resolves when it works, now or again.
+   * @param inRequest what failed was a request of a call, which the server had.
+   */
+  suspect(inRequest = false): Promise<void> {
+    if (inRequest) this.#crashed = true;
     if (this.#looking === undefined) {
       this.#looking = this.#untilUp().finally(() => {
         this.#looking = undefined;
@@ -57,6 +63,7 @@ export class ServerHealth {
       }
       await sleep(limits.pollMs, undefined, { signal });
     }
+    this.#crashed = false;
     if (this.#downAtMs === undefined) return;
     const downMs = Math.round(nowMs() - this.#downAtMs);
     this.#downAtMs = undefined;

@@ -45,6 +45,8 @@ export interface HttpLimits {
   answerMsMax: number;
   /** Failures of one call in a row, without a token between them, before it fails. Waiting for a server that is down is none. */
   triesMax: number;
+  /** Times that the server goes down under one call before it fails, as the scheduler's `attemptsCrashedMax` for engines. */
+  crashesMax: number;
   /** Wait before the second try; doubled for each further one. */
   retryMsMin: number;
   retryMsMax: number;
@@ -65,6 +67,7 @@ export const HTTP_LIMITS: HttpLimits = {
   stallMsMax: 120_000,
   answerMsMax: 30_000,
   triesMax: 6,
+  crashesMax: 3,
   retryMsMin: 100,
   retryMsMax: 5_000,
   pollMs: 250,

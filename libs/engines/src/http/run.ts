@@ -6,6 +6,7 @@ import type { HttpCall } from "./call.ts";
 import { completeCharacter, textFrom, wholeIds } from "./characters.ts";
 import type { Dialect, IdDialect, StreamRequest } from "./dialect.ts";
 import { ServerFailure, tooLong } from "./failure.ts";
+import { crashedTooOften, Retries } from "./retries.ts";
 import type { Server } from "./server.ts";
 
 /** From the answer's end to the end of its stream, in which the server says what it counted. */
@@ -46,29 +47,53 @@ export class CallRun {
   }
 
   async #untilEnd(): Promise<void> {
-    const { health, limits } = this.#server;
+    const { health, limits, trials } = this.#server;
     const { signal } = this.#stop;
-    for (let tries = 0; ; ) {
-      if (health.health.state === "down") await aborting(health.suspect(), signal);
-      const before = this.#call.answer.tokens;
-      try {
-        await this.#once();
-        this.#call.ended = true;
-        return;
-      } catch (error) {
-        signal.throwIfAborted();
-        if (error instanceof NotPlain) continue;
-        if (!(error instanceof ServerFailure) || error.kind === "refused") throw error;
-        this.#server.failed(error);
-        if (!this.#call.lost()) throw gone(error);
-        if (this.#call.answer.tokens > before) tries = 0;
+    const retries = new Retries(limits);
+    try {
+      for (;;) {
+        if (health.health.state === "down") await aborting(health.suspect(), signal);
+        await aborting(trials.turn(this.#call), signal);
         const { downs } = health;
-        await aborting(health.suspect(), signal);
-        if (error.kind === "unreachable" || health.downs > downs) continue;
-        if (++tries >= limits.triesMax) throw error;
-        await sleep(Math.min(limits.retryMsMax, limits.retryMsMin * 2 ** (tries - 1)), undefined, { signal });
+        const before = this.#call.answer.tokens;
+        try {
+          await this.#once();
+          this.#call.ended = true;
+          return;
+        } catch (error) {
+          signal.throwIfAborted();
+          if (error instanceof NotPlain) continue;
+          if (!(error instanceof ServerFailure) || error.kind === "refused") throw error;
+          await this.#failed(error, { before, downs, retries });
+        }
       }
+    } finally {
+      trials.left(this.#call);
     }
+  }
+
+  /** Resolves when the request may be made again. @throws when the call fails. */
+  async #failed(
+    failure: ServerFailure,
+    { before, downs, retries }: { before: number; downs: number; retries: Retries },
+  ): Promise<void> {
+    const call = this.#call;
+    const { health, limits, trials } = this.#server;
+    const { signal } = this.#stop;
+    this.#server.failed(failure);
+    const { tokens } = call.answer;
+    if (!call.lost()) throw gone(failure);
+    if (call.answer.tokens > before) retries.moved();
+    const had = failure.kind !== "unreachable";
+    if (had) trials.broke(call);
+    await aborting(health.suspect(had), signal);
+    const crashed = had && health.downs > downs;
+    if (crashed) {
+      call.crashes++;
+      call.crashedTokens = Math.max(call.crashedTokens, tokens);
+      if (call.crashes >= limits.crashesMax) throw crashedTooOften(call.crashes, failure);
+    } else trials.acquitted(call);
+    await sleep(retries.pauseMs(failure, crashed), undefined, { signal });
   }
 
   /** One stream, to the end of the answer. @throws ServerFailure when it breaks before. */
@@ -176,6 +201,7 @@ export class CallRun {
           if (isFirst && streamTokens > 0) this.#server.prefilled(call, began);
           this.flows = true;
         }
+        if (streamTokens > 0) this.#server.trials.moved(call);
         if (call.answer.finish === undefined) continue;
         // A stop sequence of ours: the server would go on.
         if (!this.#ends) return;

@@ -5,6 +5,7 @@ import type { Dialect } from "./dialect.ts";
 import { ServerFailure } from "./failure.ts";
 import { ServerHealth } from "./health.ts";
 import type { HttpLimits, HttpLog } from "./options.ts";
+import { Trials } from "./trials.ts";
 
 /** Cumulative since the engine started. */
 export interface ServerCounters {
@@ -33,6 +34,7 @@ export class Server {
   readonly contextTokensMax: number;
   readonly health: ServerHealth;
   readonly busy = new BusyClock();
+  readonly trials = new Trials();
   readonly counters: Omit<ServerCounters, "downs"> = {
     failures: 0,
     failedCalls: 0,

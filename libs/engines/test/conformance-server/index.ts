@@ -8,7 +8,7 @@ import type { AddressInfo, Socket } from "node:net";
 import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
 import type { DialectName } from "../../src/http/index.ts";
 import { answerLlama } from "./llama-server.ts";
-import { END_ID, nextId, type Sampling } from "./model.ts";
+import { decode, END_ID, nextId, type Sampling } from "./model.ts";
 import { answerOpenai } from "./openai.ts";
 import { CERTIFICATE, KEY } from "./tls.ts";
 
@@ -21,6 +21,8 @@ export interface Mischief {
     times: number;
     what: "close" | "stall" | "garbage" | "huge line" | "error event" | "refusal" | "abort" | "end";
   };
+  /** A call with this in its prompt brings the server down once its answer, gone on with or not, has so many tokens. */
+  kills?: { text: string; tokens: number };
   /** Streams have this content type, so many times. */
   contentType?: { value: string; times: number };
   /** It goes on with calls whose client has left, so long. */
@@ -78,6 +80,9 @@ export class ConformanceServer {
   #server: Server | undefined;
   #port = 0;
   readonly #sockets = new Set<Socket>();
+  /** Length of the shortest prompt of the call that kills. */
+  #killerTokens = Number.POSITIVE_INFINITY;
+  #stopped: Promise<void> = Promise.resolve();
   #waiters: (() => void)[] = [];
 
   constructor(options: ServerOptions) {
@@ -99,6 +104,7 @@ export class ConformanceServer {
   }
 
   async start(): Promise<this> {
+    await this.#stopped;
     const handle = (request: IncomingMessage, response: ServerResponse) => {
       this.#handle(request, response).catch((error: unknown) => response.destroy(error as Error));
     };
@@ -120,7 +126,8 @@ export class ConformanceServer {
     const server = this.#server;
     this.#server = undefined;
     for (const socket of this.#sockets) socket.destroy();
-    await new Promise<void>((resolve) => (server === undefined ? resolve() : server.close(() => resolve())));
+    if (server !== undefined) this.#stopped = new Promise<void>((resolve) => server.close(() => resolve()));
+    await this.#stopped;
     this.#changed();
   }
 
@@ -198,8 +205,15 @@ export class ConformanceServer {
     }
   }
 
-  async #misbehaves({ ids }: Generation, response: ServerResponse): Promise<boolean> {
-    const { after } = this.mischief;
+  async #misbehaves({ prompt, ids }: Generation, response: ServerResponse): Promise<boolean> {
+    const { after, kills } = this.mischief;
+    if (kills !== undefined && decode(prompt).includes(kills.text)) {
+      this.#killerTokens = Math.min(this.#killerTokens, prompt.length);
+      if (prompt.length + ids.length >= this.#killerTokens + kills.tokens) {
+        await this.stop();
+        return true;
+      }
+    }
     if (after === undefined || after.times <= 0 || ids.length !== after.tokens) return false;
     after.times--;
     switch (after.what) {
