@@ -139,6 +139,27 @@ describe("discovery", () => {
     await server.stop();
   });
 
+  it.each([
+    ["vllm", "/tokenize", 503],
+    ["vllm", "/v1/completions", 429],
+    ["vllm", "/metrics", 500],
+    ["sglang", "/v1/chat/completions", 503],
+    ["sglang", "/v1/completions", 425],
+  ] as const)("of %s asks again when %s says that it cannot now (%i)", async (dialect, path, code) => {
+    const rig = await makeHttpRig({ dialect }, {}, { path: { path, code, times: 1 } });
+    expect(rig.engine.info.preemption).toBe("recompute");
+    expect(rig.engine.info.kvBlocks).toBe(dialect === "vllm" ? 64 : 256);
+    await complete(rig.engine, chat("Hello.", { completionTokensMax: 3 }));
+    if (dialect === "vllm") expect(rig.server.requests[0]?.body.priority).toBe(0);
+  });
+
+  it("takes a refusal for an answer", async () => {
+    for (const code of [400, 404, 501]) {
+      const rig = await makeHttpRig({ dialect: "vllm" }, {}, { path: { path: "/tokenize", code, times: 1 } });
+      expect(rig.engine.info.preemption).toBe("none");
+    }
+  });
+
   it("does without token ids where a version has none", async () => {
     for (const dialect of ["vllm", "sglang"] as const) {
       const rig = await makeHttpRig({ dialect, noIds: true });
@@ -289,6 +310,26 @@ describe("answers that are more than text", () => {
     const tokens = told.deltas.flatMap(({ logprobs }) => (logprobs as { content: unknown[] }).content);
     expect(tokens).toHaveLength(told.tokens);
   });
+
+  it("end as the server says", async () => {
+    const rig = await makeHttpRig({ dialect: "openai" });
+    rig.server.mischief = { finishReason: "function_call" };
+    expect(await complete(rig.engine, chat("Why?"))).toMatchObject({ finish: "function_call" });
+  });
+
+  it.each([false, true])(
+    "are counted once, by what a stream says last: usage in every chunk %s",
+    async (continuous) => {
+      const rig = await makeHttpRig({ dialect: "vllm" });
+      const call = chat("Count.", { completionTokensMax: 12 });
+      const stream_options = { include_usage: true, continuous_usage_stats: continuous };
+      const body = { messages: call.messages, temperature: 0, max_tokens: 12, stream_options };
+      const opened = await rig.engine.open({ key: "t/c", chat: call, body, forcedIds: [] });
+      await advanceOne(rig.engine, opened);
+      const { prefilledTokens, cachedTokens } = rig.engine.counters();
+      expect([prefilledTokens, cachedTokens]).toEqual([opened.promptTokens - 3, 3]);
+    },
+  );
 
   it("say what the server counted", async () => {
     const { opened, told } = await answer({});

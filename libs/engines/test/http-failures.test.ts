@@ -136,6 +136,43 @@ describe("a call fails", () => {
     expect(rig.server.requests).toHaveLength(1);
   });
 
+  it("as the engine's fault when the stream that it was gone on with says that its request is", async () => {
+    const rig = await makeHttpRig({ dialect: "vllm" });
+    const whole = await complete(rig.engine, CALL);
+    const call = await open(rig.engine, CALL, whole.ids.slice(0, 5));
+    rig.server.mischief = { after: { tokens: 0, times: 1, what: "refusal" } };
+    await expect(advanceOne(rig.engine, call)).rejects.toMatchObject({
+      code: "engine_error",
+      message: expect.stringMatching(/^The engine's server refused .*: Token 9 is out of range\.$/),
+    });
+  });
+
+  it.each([
+    [
+      "context_length_exceeded",
+      { message: "Too long.", type: "invalid_request_error", code: "context_length_exceeded" },
+      1,
+    ],
+    ["invalid_request", { message: "No.", type: "BadRequestError", code: null }, 1],
+    ["invalid_request", { message: "No.", type: "invalid_request_error" }, 1],
+    ["model_not_found", { message: "No.", type: "invalid_request_error", code: "model_not_found" }, 1],
+    ["engine_error", { message: "No.", type: "rate_limit_error", code: "rate_limit_exceeded" }, 3],
+    ["engine_error", { message: "No.", type: "server_error", code: null }, 3],
+    ["engine_error", "CUDA error", 3],
+  ])("as %s where the stream names what is wrong: %j", async (code, error, requests) => {
+    const rig = await makeHttpRig({ dialect: "vllm" }, { limits: { triesMax: 3 } });
+    rig.server.mischief = { after: { tokens: 0, times: 1_000, what: "refusal", event: { error } } };
+    expect(await failed(rig)).toMatchObject({ code });
+    expect(rig.server.requests).toHaveLength(requests);
+  });
+
+  it("after two stalls, if no token comes", async () => {
+    const rig = await makeHttpRig({ dialect: "vllm" }, { limits: { stallMsMax: 50 } });
+    rig.server.mischief = { after: { tokens: 0, times: 1_000, what: "stall" } };
+    expect(await failed(rig)).toMatchObject({ code: "engine_error", message: "The engine's server stalled." });
+    expect(rig.server.requests).toHaveLength(2);
+  });
+
   it("after bounded tries, and its neighbours are unaffected", async () => {
     const rig = await makeHttpRig({ dialect: "vllm" }, { limits: { triesMax: 3 } });
     rig.server.mischief = { status: { code: 500, times: 1_000 } };

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { HttpAnswer } from "../src/http/answer.ts";
-import { failureOf, sentence } from "../src/http/failure.ts";
+import { failureOf, retryAfterOf, ServerFailure, sentence } from "../src/http/failure.ts";
 import { samplesOf } from "../src/http/metrics.ts";
 import { EventReader } from "../src/http/sse.ts";
 import { StopFilter } from "../src/text.ts";
@@ -110,13 +110,36 @@ describe("what a server says of an error", () => {
     expect(sentence("x".repeat(1_000))).toHaveLength(301);
   });
 
+  it("is a whole sentence for the client", () => {
+    const refused = (status: number, message: string) =>
+      failureOf({ status, text: JSON.stringify({ error: { message } }) });
+    expect(refused(400, "top_k must be positive.").message).toBe("top_k must be positive.");
+    expect(refused(400, "too big").message).toBe("The engine's server refused the call with status 400: too big.");
+    expect(refused(503, "loading").message).toBe("The engine's server answered with status 503: loading.");
+    expect(new ServerFailure("broken", "an answer without token ids").message).toBe(
+      "The engine's server failed: an answer without token ids.",
+    );
+  });
+
+  it("says when it wants to be asked again, in seconds or by a date", () => {
+    const nowMs = Date.parse("2026-01-01T00:00:00Z");
+    expect(
+      ["7", "0", "Thu, 01 Jan 2026 00:00:09 GMT", "Wed, 31 Dec 2025 00:00:00 GMT", "soon", undefined].map((header) =>
+        retryAfterOf(header, nowMs),
+      ),
+    ).toEqual([7_000, 0, 9_000, 0, undefined, undefined]);
+  });
+
   it("is none of ours when our own request is at fault", () => {
-    expect(failureOf(400, '{"error":{"message":"No."}}', true)).toMatchObject({
+    expect(failureOf({ status: 400, text: '{"error":{"message":"No."}}' }, true)).toMatchObject({
       kind: "refused",
       code: "engine_error",
     });
-    expect(failureOf(400, '{"error":{"message":"No."}}')).toMatchObject({ kind: "refused", code: "invalid_request" });
-    expect(failureOf(500, "not json")).toMatchObject({ kind: "busy", code: "engine_error" });
+    expect(failureOf({ status: 400, text: '{"error":{"message":"No."}}' })).toMatchObject({
+      kind: "refused",
+      code: "invalid_request",
+    });
+    expect(failureOf({ status: 500, text: "not json" })).toMatchObject({ kind: "busy", code: "engine_error" });
   });
 });
 

@@ -1,7 +1,7 @@
 /** What the tests of the HTTP engine share. */
 import { type HttpEngine, type HttpEngineOptions, type HttpLimits, openHttpEngine } from "../src/http/index.ts";
 import type { EngineCall, StepCall } from "../src/port.ts";
-import { ConformanceServer, type ServerOptions } from "./conformance-server/index.ts";
+import { ConformanceServer, type Mischief, type ServerOptions } from "./conformance-server/index.ts";
 
 export interface HttpRig {
   server: ConformanceServer;
@@ -18,8 +18,10 @@ const rigs: HttpRig[] = [];
 export async function makeHttpRig(
   options: ServerOptions,
   more: Partial<HttpEngineOptions> & { limits?: Partial<HttpLimits> } = {},
+  mischief: Mischief = {},
 ): Promise<HttpRig> {
   const server = await new ConformanceServer(options).start();
+  server.mischief = mischief;
   const lines: string[] = [];
   const engine = await openHttpEngine({
     url: server.url,

@@ -2,7 +2,7 @@
 import http, { type IncomingMessage } from "node:http";
 import https from "node:https";
 import { getCACertificates } from "node:tls";
-import { failureOf, ServerFailure } from "./failure.ts";
+import { failureOf, retryAfterOf, ServerFailure } from "./failure.ts";
 import type { HttpLimits } from "./options.ts";
 import { EventReader } from "./sse.ts";
 
@@ -11,6 +11,8 @@ export interface Reply {
   text: string;
   /** Undefined when the text is no JSON. */
   json: unknown;
+  /** What `Retry-After` says. */
+  retryAfterMs: number | undefined;
 }
 
 const UNREACHABLE = new Set([
@@ -54,15 +56,20 @@ export class HttpClient {
 
   /** @throws ServerFailure when there is no answer at all; any status is an answer. */
   async json(method: "GET" | "POST", path: string, body?: unknown, options: RequestOptions = {}): Promise<Reply> {
-    const timeout = AbortSignal.timeout(options.timeoutMs ?? this.#limits.answerMsMax);
+    const { answerMsMax, stallMsMax } = this.#limits;
+    const timeout = AbortSignal.timeout(options.timeoutMs ?? (options.generates === true ? stallMsMax : answerMsMax));
     const signal = options.signal === undefined ? timeout : AbortSignal.any([options.signal, timeout]);
     try {
       const response = await this.#request(method, path, body, signal);
       const text = await readAll(response, this.#limits.answerBytesMax);
-      return { status: response.statusCode ?? 0, text, json: parsed(text) };
+      const retryAfterMs = retryAfterOf(response.headers["retry-after"]);
+      return { status: response.statusCode ?? 0, text, json: parsed(text), retryAfterMs };
     } catch (error) {
       options.signal?.throwIfAborted();
-      if (timeout.aborted) throw new ServerFailure("broken", `no answer from ${path} in time`, { cause: error });
+      if (timeout.aborted) {
+        const stalled = options.generates === true;
+        throw new ServerFailure("broken", `no answer from ${path} in time`, { stalled, cause: error });
+      }
       throw error;
     }
   }
@@ -74,10 +81,10 @@ export class HttpClient {
     body?: unknown,
     options: RequestOptions = {},
   ): Promise<unknown> {
-    const { status, text, json } = await this.json(method, path, body, options);
-    if (status < 200 || status >= 300) throw failureOf(status, text, true);
-    if (json === undefined) throw new ServerFailure("broken", `${path} answered with no JSON`);
-    return json;
+    const reply = await this.json(method, path, body, options);
+    if (reply.status < 200 || reply.status >= 300) throw failureOf(reply, true);
+    if (reply.json === undefined) throw new ServerFailure("broken", `what ${path} answered is no JSON`);
+    return reply.json;
   }
 
   /**
@@ -92,7 +99,10 @@ export class HttpClient {
     try {
       response = await this.#request("POST", path, body, both);
       const status = response.statusCode ?? 0;
-      if (status < 200 || status >= 300) throw failureOf(status, await readAll(response, ERROR_BYTES_MAX), resuming);
+      if (status < 200 || status >= 300) {
+        const retryAfterMs = retryAfterOf(response.headers["retry-after"]);
+        throw failureOf({ status, text: await readAll(response, ERROR_BYTES_MAX), retryAfterMs }, resuming);
+      }
       const type = response.headers["content-type"] ?? "";
       if (!type.startsWith("text/event-stream")) {
         throw new ServerFailure("refused", `the answer is ${type.slice(0, 60) || "of no type"}, not a stream`, {
@@ -115,6 +125,7 @@ export class HttpClient {
       if (stall.signal.aborted) {
         throw new ServerFailure("broken", `no byte for ${this.#limits.stallMsMax} ms`, {
           sentence: "The engine's server stalled.",
+          stalled: true,
         });
       }
       throw failed(error);
@@ -178,6 +189,8 @@ function readToEnd(response: IncomingMessage): void {
 export interface RequestOptions {
   signal?: AbortSignal;
   timeoutMs?: number;
+  /** The server computes a prompt for it: it may take as long as a stream's first byte. */
+  generates?: boolean;
 }
 
 /** Aborts when nothing moves for so long. */

@@ -1,15 +1,19 @@
 /** What the HTTP engine needs of a kind of server, and what those that speak OpenAI's chat have in common. */
 import type { EngineInfo, FinishReason } from "@autellix/protocol";
 import type { Piece } from "./answer.ts";
-import { failureOf, idList, number, record, ServerFailure, sentence, text } from "./failure.ts";
+import { idList, number, record, refuseErrors, ServerFailure, text } from "./failure.ts";
 import type { DialectName } from "./options.ts";
 
 /** A request that is streamed. */
 export interface StreamRequest {
   path: string;
   body: Record<string, unknown>;
-  /** One event of its stream. @throws ServerFailure when the event tells an error. */
-  read(event: unknown): Piece;
+  /**
+   * One event of its stream.
+   * @param resuming the request is ours, not the client's.
+   * @throws ServerFailure when the event tells an error.
+   */
+  read(event: unknown, resuming: boolean): Piece;
 }
 
 /** An answer from ids that is not streamed. */
@@ -57,7 +61,7 @@ export interface IdDialect {
   /** Broken bytes become U+FFFD. @throws ServerFailure `refused` when an id is not of this model. */
   decode(ids: readonly number[], signal?: AbortSignal): Promise<string>;
   streamFrom(request: IdsRequest): StreamRequest;
-  once(request: IdsRequest, signal: AbortSignal): Promise<Once>;
+  once(request: IdsRequest, signal?: AbortSignal): Promise<Once>;
   /** Puts right what the server left out of a piece. @param streamTokens tokens of the stream before it. */
   repair?(piece: Piece, streamTokens: number, signal: AbortSignal): Promise<Piece>;
 }
@@ -101,7 +105,7 @@ const FINISHES: Record<string, FinishReason> = {
   stop: "stop",
   length: "length",
   tool_calls: "tool_calls",
-  function_call: "tool_calls",
+  function_call: "function_call",
   content_filter: "content_filter",
 };
 /** The server gave the call up: nothing that a client should see as an end. */
@@ -120,21 +124,9 @@ export function finishOf(value: unknown, unknown: (reason: string) => void): Fin
   return known ?? "stop";
 }
 
-/** Throws what a server says in the middle of a stream: of the request (4xx), or of itself. */
-export function refuseErrors(event: unknown): Record<string, unknown> {
-  const chunk = record(event);
-  if (chunk.error === undefined || chunk.error === null) return chunk;
-  const status = Number(record(chunk.error).code);
-  if (status >= 400 && status < 500) throw failureOf(status, JSON.stringify(chunk));
-  const said = text(record(chunk.error).message) || text(chunk.error);
-  throw new ServerFailure("busy", "the server told an error in its stream", {
-    sentence: said === "" ? "The engine's server failed." : `The engine's server failed: ${sentence(said)}`,
-  });
-}
-
 /** One chunk of OpenAI's chat stream, with vLLM's ids where they are. */
-export function readChatChunk(event: unknown, unknownFinish: (reason: string) => void): Piece {
-  const chunk = refuseErrors(event);
+export function readChatChunk(event: unknown, resuming: boolean, unknownFinish: (reason: string) => void): Piece {
+  const chunk = refuseErrors(event, resuming);
   const choice = record(Array.isArray(chunk.choices) ? chunk.choices[0] : undefined);
   const { role: _role, content, ...others } = record(choice.delta);
   const delta = Object.fromEntries(Object.entries(others).filter(([, value]) => says(value)));
@@ -154,8 +146,8 @@ export function readChatChunk(event: unknown, unknownFinish: (reason: string) =>
 }
 
 /** One chunk of OpenAI's completion stream, as vLLM and SGLang extend it. */
-export function readTextChunk(event: unknown, unknownFinish: (reason: string) => void): Piece {
-  const chunk = refuseErrors(event);
+export function readTextChunk(event: unknown, resuming: boolean, unknownFinish: (reason: string) => void): Piece {
+  const chunk = refuseErrors(event, resuming);
   const choice = record(Array.isArray(chunk.choices) ? chunk.choices[0] : undefined);
   const finish = finishOf(choice.finish_reason, unknownFinish);
   const usage = usageOf(chunk.usage);
@@ -167,13 +159,15 @@ export function readTextChunk(event: unknown, unknownFinish: (reason: string) =>
   };
 }
 
+const ENDED_BY_TOKEN: ReadonlySet<unknown> = new Set<FinishReason>(["stop", "tool_calls", "function_call"]);
+
 /**
  * vLLM's `stop_reason`, SGLang's `matched_stop`: text when a stop sequence ended the answer; else, at "stop", its last
  * token did.
  */
 function endsByToken(choice: Record<string, unknown>): boolean {
   const by = choice.stop_reason ?? choice.matched_stop;
-  return (choice.finish_reason === "stop" || choice.finish_reason === "tool_calls") && typeof by !== "string";
+  return ENDED_BY_TOKEN.has(choice.finish_reason) && typeof by !== "string";
 }
 
 export function usageOf(value: unknown): Piece["usage"] {

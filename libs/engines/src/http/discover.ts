@@ -1,5 +1,5 @@
 /** What a server is and what it can hold, as it says itself. */
-import type { HttpClient } from "./client.ts";
+import type { HttpClient, Reply, RequestOptions } from "./client.ts";
 import type { Dialect, ServerFacts } from "./dialect.ts";
 import { failureOf, idList, number, record, ServerFailure, text } from "./failure.ts";
 import { llamaServer } from "./llama-server.ts";
@@ -17,6 +17,8 @@ export interface Wanted {
 }
 
 const BLOCK_TOKENS = 16;
+/** The one 5xx that does not pass. */
+const NOT_IMPLEMENTED = 501;
 /** Where a template or server splits reasoning from the answer. */
 const REASONING = /think|reason|<\|channel\|>/i;
 
@@ -51,9 +53,27 @@ export async function discover(client: HttpClient, wanted: Wanted): Promise<Dial
   }
 }
 
+/**
+ * An answer that says whether the server can do something. One that says "not now" would stay true for the agent's life.
+ * @throws ServerFailure `busy`, after which all is asked again.
+ */
+async function settled(
+  client: HttpClient,
+  method: "GET" | "POST",
+  path: string,
+  body?: unknown,
+  options: RequestOptions = {},
+): Promise<Reply> {
+  const reply = await client.json(method, path, body, options);
+  if (reply.status === NOT_IMPLEMENTED || reply.status < 400) return reply;
+  const failure = failureOf(reply, true);
+  if (failure.kind === "busy") throw failure;
+  return reply;
+}
+
 async function modelsOf(client: HttpClient): Promise<ListedModel[]> {
   const reply = await client.json("GET", "/v1/models");
-  if (reply.status !== 200) throw failureOf(reply.status, reply.text, true);
+  if (reply.status !== 200) throw failureOf(reply, true);
   const { data } = record(reply.json);
   if (!Array.isArray(data)) throw new Error("The server's /v1/models is not a list of models as OpenAI's API has it.");
   return data.map((value) => {
@@ -72,10 +92,11 @@ async function dialectOf(client: HttpClient, listed: readonly ListedModel[]): Pr
   for (const { ownedBy } of listed) {
     if (Object.hasOwn(OWNERS, ownedBy)) return OWNERS[ownedBy] as DialectName;
   }
-  const has = async (path: string, field: string) => record((await client.json("GET", path)).json)[field] !== undefined;
+  const has = async (path: string, field: string) =>
+    record((await settled(client, "GET", path)).json)[field] !== undefined;
   if (await has("/props", "total_slots")) return "llama-server";
   if (await has("/get_server_info", "max_total_num_tokens")) return "sglang";
-  const { status, json } = await client.json("GET", "/version");
+  const { status, json } = await settled(client, "GET", "/version");
   if (status === 200 && record(json).version !== undefined && (await cacheConfig(client)).length > 0) return "vllm";
   return "openai";
 }
@@ -122,7 +143,7 @@ function slotsOf(name: DialectName, wanted: number | undefined, own: number | un
 }
 
 const cacheConfig = async (client: HttpClient) => {
-  const { status, text } = await client.json("GET", "/metrics");
+  const { status, text } = await settled(client, "GET", "/metrics");
   return status === 200 ? samplesOf(text, "vllm:cache_config_info") : [];
 };
 
@@ -148,14 +169,20 @@ async function discoverVllm(client: HttpClient, model: ListedModel, wanted: Want
 
 /** One token, to see what this version takes. */
 async function tryVllm(client: HttpClient, model: string): Promise<{ ids: boolean; priority: boolean }> {
-  const some = await client.json("POST", "/tokenize", { model, prompt: "a" });
+  const some = await settled(client, "POST", "/tokenize", { model, prompt: "a" });
   const prompt = some.status === 200 ? (idList(record(some.json).tokens) ?? []) : [];
   if (prompt.length === 0) return { ids: false, priority: false };
   const ask = (more: Record<string, unknown>) =>
-    client.json("POST", "/v1/completions", { model, prompt, max_tokens: 1, return_token_ids: true, ...more });
+    settled(
+      client,
+      "POST",
+      "/v1/completions",
+      { model, prompt, max_tokens: 1, return_token_ids: true, ...more },
+      { generates: true },
+    );
   const first = await ask({ priority: 1 });
   const reply = first.status === 200 ? first : await ask({});
-  if (reply.status !== 200) throw failureOf(reply.status, reply.text, true);
+  if (reply.status !== 200) throw failureOf(reply, true);
   return { ids: hasIds(reply.json), priority: first.status === 200 };
 }
 
@@ -167,7 +194,7 @@ function hasIds(answer: unknown): boolean {
 async function discoverSglang(client: HttpClient, model: ListedModel, wanted: Wanted): Promise<Dialect> {
   let reply = await client.json("GET", "/get_server_info");
   if (reply.status === 404) reply = await client.json("GET", "/server_info");
-  if (reply.status !== 200) throw failureOf(reply.status, reply.text, true);
+  if (reply.status !== 200) throw failureOf(reply, true);
   const info = record(reply.json);
   const states = Array.isArray(info.internal_states) ? info.internal_states.map(record) : [];
   const state = (field: string) => states.map((one) => number(one[field])).find((value) => value !== undefined);
@@ -185,18 +212,19 @@ async function discoverSglang(client: HttpClient, model: ListedModel, wanted: Wa
 async function trySglang(client: HttpClient, model: string): Promise<boolean> {
   const messages = [{ role: "user", content: "a" }];
   const chat = { model, messages, max_tokens: 1, return_prompt_token_ids: true };
-  const first = await client.json("POST", "/v1/chat/completions", chat);
+  const first = await settled(client, "POST", "/v1/chat/completions", chat, { generates: true });
   const { choices, prompt_token_ids } = record(first.json);
   const choice = record(Array.isArray(choices) ? choices[0] : undefined);
   const prompt = idList(choice.prompt_token_ids) ?? idList(prompt_token_ids);
   if (first.status !== 200 || prompt === undefined) return false;
-  const reply = await client.json("POST", "/v1/completions", { model, prompt, max_tokens: 1, return_token_ids: true });
+  const asked = { model, prompt, max_tokens: 1, return_token_ids: true };
+  const reply = await settled(client, "POST", "/v1/completions", asked, { generates: true });
   return reply.status === 200 && hasIds(reply.json);
 }
 
 async function discoverLlamaServer(client: HttpClient, model: ListedModel, wanted: Wanted): Promise<Dialect> {
   const reply = await client.json("GET", "/props");
-  if (reply.status !== 200) throw failureOf(reply.status, reply.text, true);
+  if (reply.status !== 200) throw failureOf(reply, true);
   const props = record(reply.json);
   const slots = number(props.total_slots);
   if (slots === undefined) throw new Error("The server's /props do not say total_slots: it is no llama-server.");

@@ -67,7 +67,7 @@ export class HttpEngine implements Engine {
     const estimate = estimatePromptTokens(bytes) + MESSAGE_TOKENS * open.chat.messages.length;
     const call = new HttpCall(open, estimate, byIds !== undefined);
     if (byIds !== undefined && call.plain) {
-      call.promptIds = await this.#asking(open, () => byIds.promptIds(open.body, true));
+      call.promptIds = await this.#asking(open, (signal) => byIds.promptIds(open.body, true, signal));
       if (call.promptIds !== undefined) {
         call.promptTokens = call.promptIds.length;
         if (call.promptTokens + (completionTokensMax ?? 1) > contextTokensMax) {
@@ -234,14 +234,16 @@ export class HttpEngine implements Engine {
   }
 
   /** Something asked of the server before the call's turn: waits while it is down, and is not vital without forced ids. */
-  async #asking<T>(open: OpenCall, ask: () => Promise<T>): Promise<T | undefined> {
+  async #asking<T>(open: OpenCall, ask: (signal?: AbortSignal) => Promise<T>): Promise<T | undefined> {
     const { health, limits } = this.#server;
+    const isVital = open.forcedIds.length > 0;
     for (let tries = 1; ; tries++) {
+      const signal = isVital ? undefined : AbortSignal.timeout(limits.tokenizeMsMax);
       try {
-        return await ask();
+        return await ask(signal);
       } catch (error) {
-        if (!(error instanceof ServerFailure)) throw error;
-        if (open.forcedIds.length === 0) return undefined;
+        if (!(error instanceof ServerFailure) && signal?.aborted !== true) throw error;
+        if (!isVital || !(error instanceof ServerFailure)) return undefined;
         if (error.kind === "refused" || tries >= limits.triesMax) {
           throw new AutellixError("engine_error", error.message, { cause: error });
         }
@@ -275,7 +277,7 @@ export class HttpEngine implements Engine {
       if (call.promptIds !== undefined) {
         const promptIds = [...call.promptIds, ...ids.slice(0, -1)];
         const asked = { body: call.body, promptIds, tokensMax: 1, forcedId: last, priority: 0 };
-        const once = await byIds.once(asked, AbortSignal.timeout(this.#server.limits.answerMsMax));
+        const once = await byIds.once(asked);
         if (once.endToken) return "stop";
       }
     }

@@ -7,6 +7,20 @@ import { AutellixError, type ErrorCode } from "@autellix/protocol";
  */
 export type FailureKind = "unreachable" | "broken" | "busy" | "refused";
 
+interface FailureMore {
+  status?: number;
+  code?: ErrorCode;
+  sentence?: string;
+  cause?: unknown;
+  hint?: string;
+  retryAfterMs?: number | undefined;
+  stalled?: boolean;
+}
+
+function causeOf({ cause }: FailureMore): ErrorOptions | undefined {
+  return cause === undefined ? undefined : { cause };
+}
+
 export class ServerFailure extends Error {
   readonly kind: FailureKind;
   readonly status: number | undefined;
@@ -16,19 +30,22 @@ export class ServerFailure extends Error {
   readonly reason: string;
   /** The option that an operator may have to set. */
   readonly hint: string | undefined;
+  /** Of a `busy` server: when it wants to be asked again. */
+  readonly retryAfterMs: number | undefined;
+  /** Nothing came for so long that the same may be the server's answer to this call. */
+  readonly stalled: boolean;
 
-  constructor(
-    kind: FailureKind,
-    reason: string,
-    more: { status?: number; code?: ErrorCode; sentence?: string; cause?: unknown; hint?: string } = {},
-  ) {
-    super(more.sentence ?? reason, more.cause === undefined ? undefined : { cause: more.cause });
+  /** @param more.sentence for the client, where "failed" and the reason do not say it well. */
+  constructor(kind: FailureKind, reason: string, more: FailureMore = {}) {
+    super(more.sentence ?? `The engine's server failed: ${reason}.`, causeOf(more));
     this.name = "ServerFailure";
     this.kind = kind;
     this.status = more.status;
     this.code = more.code ?? "engine_error";
     this.reason = reason;
     this.hint = more.hint;
+    this.retryAfterMs = more.retryAfterMs;
+    this.stalled = more.stalled ?? false;
   }
 
   toError(): AutellixError {
@@ -46,9 +63,16 @@ interface ServerError {
   param: string;
 }
 
+/** An answer, as far as failures are told by it. */
+export interface FailedReply {
+  status: number;
+  text: string;
+  retryAfterMs?: number | undefined;
+}
+
 /** An answer whose status is not 2xx. @param resuming the request is ours, not the client's: it cannot be at fault. */
-export function failureOf(status: number, body: string, resuming = false): ServerFailure {
-  const { message, type, param } = serverError(body);
+export function failureOf({ status, text, retryAfterMs }: FailedReply, resuming = false): ServerFailure {
+  const { message, type, param } = serverError(text);
   const said = sentence(message);
   if (status === 401 || status === 403) {
     return new ServerFailure("refused", `status ${status}: the server does not accept the API key`, {
@@ -57,17 +81,62 @@ export function failureOf(status: number, body: string, resuming = false): Serve
       sentence: `The engine's server does not accept its API key (status ${status}).`,
     });
   }
-  if (status === 408 || status === 409 || status === 425 || status === 429 || status >= 500) {
+  if (isBusy(status)) {
     return new ServerFailure("busy", `status ${status}`, {
       status,
-      sentence: `The engine's server answered with status ${status}${said === "" ? "." : `: ${said}`}`,
+      retryAfterMs,
+      sentence: `The engine's server answered with status ${status}${behind(said)}`,
     });
   }
-  const text = said === "" ? `The engine's server refused the call with status ${status}.` : said;
-  return new ServerFailure("refused", `status ${status}`, {
+  const code = resuming ? "engine_error" : codeOf(status, `${type} ${message}`, param);
+  // What is wrong with the client's own request, a server says best.
+  const own = code !== "engine_error" && /[.!?…]$/.test(said);
+  const refused = `The engine's server refused the call with status ${status}${behind(said)}`;
+  return new ServerFailure("refused", `status ${status}`, { status, code, sentence: own ? said : refused });
+}
+
+/** Statuses that say nothing of the request: it may be sent again. */
+export function isBusy(status: number): boolean {
+  return status === 408 || status === 409 || status === 425 || status === 429 || status >= 500;
+}
+
+/** What a server said, as the end of a sentence of ours. */
+function behind(said: string): string {
+  if (said === "") return ".";
+  return /[.!?…]$/.test(said) ? `: ${said}` : `: ${said}.`;
+}
+
+/** `Retry-After`: seconds or an HTTP date. Undefined when it is neither. */
+export function retryAfterOf(header: string | undefined, nowMs = Date.now()): number | undefined {
+  if (header === undefined) return undefined;
+  const ms = /^\s*\d+(?:\.\d+)?\s*$/.test(header) ? Number(header) * 1_000 : Date.parse(header) - nowMs;
+  return Number.isFinite(ms) ? Math.max(0, ms) : undefined;
+}
+
+/** What errors inside a stream are called, where they have no number. */
+const STATUSES: readonly [RegExp, number][] = [
+  [/rate_?limit|too_?many_?requests|overloaded|quota/i, 429],
+  [/authentication|permission|unauthorized|forbidden|api_?key/i, 401],
+  [/not_?found/i, 404],
+  [/context_?(?:length|size|window)|invalid|bad_?request|unprocessable|validation/i, 400],
+];
+
+/** Throws what a server says in the middle of a stream: of the request (4xx), or of itself. */
+export function refuseErrors(event: unknown, resuming: boolean): Record<string, unknown> {
+  const chunk = record(event);
+  const error = chunk.object === "error" ? chunk : chunk.error;
+  if (error === undefined || error === null) return chunk;
+  const { code, type, message } = record(error);
+  const named = `${text(code)} ${text(type)}`;
+  const told = Number(code);
+  const status = told >= 400 && told < 600 ? told : (STATUSES.find(([name]) => name.test(named))?.[1] ?? 500);
+  if (status >= 400 && status < 500 && !isBusy(status)) {
+    throw failureOf({ status, text: JSON.stringify(chunk) }, resuming);
+  }
+  const said = sentence(text(message) || text(error));
+  throw new ServerFailure("busy", "the server told an error in its stream", {
     status,
-    code: resuming ? "engine_error" : codeOf(status, `${type} ${message}`, param),
-    sentence: text,
+    sentence: `The engine's server failed${behind(said)}`,
   });
 }
 
@@ -106,7 +175,7 @@ function serverError(body: string): ServerError {
   const inner = error === undefined && (object === "error" || message !== undefined) ? record(value) : record(error);
   return {
     message: text(inner.message) || text(detail),
-    type: text(inner.type),
+    type: `${text(inner.code)} ${text(inner.type)}`,
     param: text(inner.param),
   };
 }

@@ -71,7 +71,9 @@ async function found(
       const reason = error instanceof ServerFailure ? error.reason : "it does not answer";
       options.progress?.(`waiting for the server at ${client.base.host}: ${reason}`);
       if (!told) log("warn", `Waiting for the server at ${client.base.host}: ${reason}.`);
-      await sleep(limits.pollMs, undefined, options.signal === undefined ? {} : { signal: options.signal });
+      const askedMs = error instanceof ServerFailure ? (error.retryAfterMs ?? 0) : 0;
+      const pauseMs = Math.max(limits.pollMs, Math.min(askedMs, limits.retryAfterMsMax));
+      await sleep(pauseMs, undefined, options.signal === undefined ? {} : { signal: options.signal });
     }
   }
 }

@@ -11,11 +11,10 @@ import {
   type IdsRequest,
   type Once,
   readChatChunk,
-  refuseErrors,
   type ServerFacts,
   streamed,
 } from "./dialect.ts";
-import { failureOf, idList, number, record, ServerFailure, text } from "./failure.ts";
+import { failureOf, idList, number, record, refuseErrors, ServerFailure, text } from "./failure.ts";
 import { metricSum } from "./metrics.ts";
 import { healthyAt, options } from "./vllm.ts";
 
@@ -46,7 +45,7 @@ export function llamaServer(parts: LlamaServerParts): Dialect {
     async promptIds(body, _free, signal) {
       const template = await client.json("POST", "/apply-template", promptOf(body), options(signal));
       if (template.status !== 200) {
-        const failure = failureOf(template.status, template.text);
+        const failure = failureOf(template);
         if (failure.kind === "busy") throw failure;
         // What the template does not take, the chat may: it decides.
         return undefined;
@@ -72,7 +71,7 @@ export function llamaServer(parts: LlamaServerParts): Dialect {
     chat: (body, _priority, stop) => ({
       path: "/v1/chat/completions",
       body: streamed(body, model, stop),
-      read: (event) => readChatChunk(event, unknownFinish),
+      read: (event, resuming) => readChatChunk(event, resuming, unknownFinish),
     }),
     healthy: () => healthyAt(client, "/health"),
     async load() {
@@ -103,12 +102,14 @@ async function onceBehind(
   client: HttpClient,
   body: Record<string, unknown>,
   { openIds = [], tokensMax }: IdsRequest,
-  signal: AbortSignal,
+  signal: AbortSignal | undefined,
 ): Promise<Once> {
   // It fails, too, when all that it generates is a part of a character.
   const asked = { ...body, n_predict: openIds.length + Math.max(tokensMax, CHARACTER_TOKENS) };
   for (let draws = 0; draws < DRAWS_MAX; draws++) {
-    const answer = record(await client.expectJson("POST", "/completion", asked, { signal }));
+    const answer = record(
+      await client.expectJson("POST", "/completion", asked, { ...options(signal), generates: true }),
+    );
     const all = idList(answer.tokens);
     if (all === undefined) throw new ServerFailure("broken", "an answer without token ids");
     if (!openIds.every((id, i) => all[i] === id)) continue;
@@ -122,8 +123,8 @@ async function onceBehind(
 }
 
 /** One event of `/completion`. */
-function readCompletion(event: unknown): Piece {
-  const chunk = refuseErrors(event);
+function readCompletion(event: unknown, resuming: boolean): Piece {
+  const chunk = refuseErrors(event, resuming);
   const tokensTotal = number(chunk.tokens_predicted);
   const piece: Piece = {
     text: text(chunk.content),

@@ -9,7 +9,7 @@ export function openai(client: HttpClient, facts: ServerFacts, unknownFinish: (r
     chat: (body, _priority, stop) => ({
       path: "/v1/chat/completions",
       body: streamed(body, facts.model, stop),
-      read: (event) => readChatChunk(event, unknownFinish),
+      read: (event, resuming) => readChatChunk(event, resuming, unknownFinish),
     }),
     // Whatever it answers, it answers.
     healthy: async () => (await client.json("GET", "/v1/models")).status < 500,

@@ -43,13 +43,19 @@ export interface HttpLimits {
   stallMsMax: number;
   /** For all requests that generate nothing. */
   answerMsMax: number;
+  /** For counting a prompt before its call's turn, which can do without. */
+  tokenizeMsMax: number;
   /** Failures of one call in a row, without a token between them, before it fails. Waiting for a server that is down is none. */
   triesMax: number;
+  /** Those of them in which the server had the request for `stallMsMax` and sent nothing. */
+  stallTriesMax: number;
   /** Times that the server goes down under one call before it fails, as the scheduler's `attemptsCrashedMax` for engines. */
   crashesMax: number;
   /** Wait before the second try; doubled for each further one. */
   retryMsMin: number;
   retryMsMax: number;
+  /** A server that says when it wants to be asked again (`Retry-After`) is left alone for so long, but no longer than this. */
+  retryAfterMsMax: number;
   /** Between two looks at whether a server that is down is back. */
   pollMs: number;
   /** Between two looks at whether a server without calls still works. */
@@ -66,10 +72,13 @@ export const HTTP_LIMITS: HttpLimits = {
   stepMs: 25,
   stallMsMax: 120_000,
   answerMsMax: 30_000,
+  tokenizeMsMax: 2_000,
   triesMax: 6,
+  stallTriesMax: 2,
   crashesMax: 3,
   retryMsMin: 100,
   retryMsMax: 5_000,
+  retryAfterMsMax: 60_000,
   pollMs: 250,
   idleMs: 5_000,
   watchMs: 1_000,

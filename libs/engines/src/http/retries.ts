@@ -1,4 +1,5 @@
 /** When a call whose request failed is tried again, and when no more. */
+import { AutellixError } from "@autellix/protocol";
 import { ServerFailure } from "./failure.ts";
 import type { HttpLimits } from "./options.ts";
 
@@ -7,6 +8,7 @@ export class Retries {
   readonly #limits: HttpLimits;
   #failures = 0;
   #tries = 0;
+  #stalls = 0;
 
   constructor(limits: HttpLimits) {
     this.#limits = limits;
@@ -16,15 +18,27 @@ export class Retries {
   moved(): void {
     this.#failures = 0;
     this.#tries = 0;
+    this.#stalls = 0;
   }
 
   /** @returns the pause before the next try, in ms. @throws the failure when that was the last one. */
   pauseMs(failure: ServerFailure, crashed: boolean): number {
-    const { triesMax, retryMsMin, retryMsMax } = this.#limits;
-    // A server that is down is waited for; crashes have their own count.
-    if (failure.kind !== "unreachable" && !crashed && ++this.#tries >= triesMax) throw failure;
+    const { triesMax, stallTriesMax, retryMsMin, retryMsMax } = this.#limits;
+    // A server that is down, or says when to come again, is waited for; crashes have their own count.
+    const waits = failure.kind === "unreachable" || (failure.status === 429 && failure.retryAfterMs !== undefined);
+    if (!waits && !crashed) {
+      this.#tries++;
+      if (failure.stalled) this.#stalls++;
+      if (this.#tries >= triesMax || this.#stalls >= stallTriesMax) throw failure;
+    }
     return Math.min(retryMsMax, retryMsMin * 2 ** this.#failures++);
   }
+}
+
+/** The stream is lost, and no other can take its place. */
+export function gone(cause: ServerFailure): AutellixError {
+  const message = `${cause.message} What the answer has so far cannot be gone on with exactly.`;
+  return new AutellixError("engine_error", message, { cause });
 }
 
 /** The server went down under a call too often. */

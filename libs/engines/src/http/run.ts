@@ -6,7 +6,7 @@ import type { HttpCall } from "./call.ts";
 import { completeCharacter, textFrom, wholeIds } from "./characters.ts";
 import type { Dialect, IdDialect, StreamRequest } from "./dialect.ts";
 import { ServerFailure, tooLong } from "./failure.ts";
-import { crashedTooOften, Retries } from "./retries.ts";
+import { crashedTooOften, gone, Retries } from "./retries.ts";
 import type { Server } from "./server.ts";
 
 /** From the answer's end to the end of its stream, in which the server says what it counted. */
@@ -53,6 +53,8 @@ export class CallRun {
     try {
       for (;;) {
         if (health.health.state === "down") await aborting(health.suspect(), signal);
+        const pausedMs = this.#server.pausedMs();
+        if (pausedMs > 0) await sleep(pausedMs, undefined, { signal });
         await aborting(trials.turn(this.#call), signal);
         const { downs } = health;
         const before = this.#call.answer.tokens;
@@ -81,6 +83,7 @@ export class CallRun {
     const { health, limits, trials } = this.#server;
     const { signal } = this.#stop;
     this.#server.failed(failure);
+    if (failure.retryAfterMs !== undefined) this.#server.pause(failure.retryAfterMs);
     const { tokens } = call.answer;
     if (!call.lost()) throw gone(failure);
     if (call.answer.tokens > before) retries.moved();
@@ -185,20 +188,22 @@ export class CallRun {
     const began = call.answer.tokens;
     const resumes = began > 0;
     let streamTokens = 0;
+    let usage: Piece["usage"];
     const end = new AbortController();
     let timer: NodeJS.Timeout | undefined;
     const signal = AbortSignal.any([this.#stop.signal, end.signal]);
     try {
       for await (const events of client.stream(request.path, request.body, signal, resumes)) {
         for (const event of events) {
-          let piece = request.read(parsed(event, limits.lineCharsMax));
+          let piece = request.read(parsed(event, limits.lineCharsMax), resumes);
           if (dialect.byIds?.repair !== undefined && piece.ids !== undefined) {
             piece = await dialect.byIds.repair(piece, streamTokens, signal);
           }
           piece = await this.#untilStop(piece, signal);
+          usage = piece.usage ?? usage;
           const isFirst = streamTokens === 0;
           streamTokens = this.#take(piece, streamTokens, began);
-          if (isFirst && streamTokens > 0) this.#server.prefilled(call, began);
+          if (isFirst && streamTokens > 0) call.prefilledTokens += call.promptTokens + began;
           this.flows = true;
         }
         if (streamTokens > 0) this.#server.trials.moved(call);
@@ -209,6 +214,9 @@ export class CallRun {
       }
     } finally {
       clearTimeout(timer);
+      // Some servers tell it with every chunk, and count on: the last one counts.
+      if (usage !== undefined) this.#server.evaluated(usage.promptTokens, usage.cachedTokens);
+      else if (streamTokens > 0) this.#server.evaluated(call.promptTokens + began, undefined);
     }
     if (call.answer.finish === undefined) {
       throw new ServerFailure("broken", "the stream ended before the answer", {
@@ -249,7 +257,6 @@ export class CallRun {
     if (began > 0) return;
     call.promptTokens = usage.promptTokens;
     call.cachedTokens = Math.min(usage.cachedTokens ?? 0, usage.promptTokens);
-    if (this.#ends) this.#server.cached(call.cachedTokens);
   }
 
   #fail(error: unknown): void {
@@ -259,14 +266,6 @@ export class CallRun {
     else call.error = new AutellixError("engine_error", undefined, { cause: error });
     this.#server.gaveUp(call.key, error);
   }
-}
-
-function gone(cause: ServerFailure): AutellixError {
-  return new AutellixError(
-    "engine_error",
-    `${cause.message} What the answer has so far cannot be gone on with exactly.`,
-    { cause },
-  );
 }
 
 function parsed(event: string, charsMax: number): unknown {

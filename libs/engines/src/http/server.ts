@@ -1,8 +1,7 @@
 /** One server, as all calls of an engine share it: its health, its free slots, and what went wrong with it. */
-import type { HttpCall } from "./call.ts";
 import type { HttpClient } from "./client.ts";
 import type { Dialect } from "./dialect.ts";
-import { ServerFailure } from "./failure.ts";
+import { record, ServerFailure } from "./failure.ts";
 import { ServerHealth } from "./health.ts";
 import type { HttpLimits, HttpLog } from "./options.ts";
 import { Trials } from "./trials.ts";
@@ -24,6 +23,8 @@ export interface ServerCounters {
   cachedTokens: number;
 }
 
+/** What the list of models may be answered with by a server that works: its limits and keys are the calls' affair. */
+const UP = new Set([401, 403, 429]);
 /** A line of one kind is logged once in this time, with the number of those that were not. */
 const LOG_MS = 10_000;
 
@@ -43,6 +44,7 @@ export class Server {
     prefilledTokens: 0,
     cachedTokens: 0,
   };
+  #pausedUntilMs = 0;
   readonly #idle: NodeJS.Timeout;
   readonly #log: HttpLog;
   readonly #logged = new Map<string, { atMs: number; more: number }>();
@@ -91,15 +93,21 @@ export class Server {
     this.warn("gave up", `Call ${key} failed: ${reason}.`);
   }
 
-  /** The first token of a stream: its prompt, and what the answer had before, is evaluated. */
-  prefilled(call: HttpCall, answerTokens: number): void {
-    const tokens = call.promptTokens + answerTokens;
-    call.prefilledTokens += tokens;
-    this.counters.prefilledTokens += tokens;
+  /** At a stream's end. @param promptTokens with what the answer had before. @param cachedTokens where the server says it. */
+  evaluated(promptTokens: number, cachedTokens: number | undefined): void {
+    const cached = Math.min(cachedTokens ?? 0, promptTokens);
+    this.counters.prefilledTokens += promptTokens - cached;
+    this.counters.cachedTokens += cached;
   }
 
-  cached(tokens: number): void {
-    this.counters.cachedTokens += tokens;
+  /** It wants no new requests for so long. */
+  pause(ms: number): void {
+    this.#pausedUntilMs = Math.max(this.#pausedUntilMs, performance.now() + Math.min(ms, this.limits.retryAfterMsMax));
+  }
+
+  /** How long no request may begin. */
+  pausedMs(): number {
+    return Math.max(0, this.#pausedUntilMs - performance.now());
   }
 
   foreign(calls: number): void {
@@ -128,8 +136,11 @@ export class Server {
     const { dialect, client } = this;
     if (!(await dialect.healthy())) return false;
     const reply = await client.json("GET", "/v1/models");
-    const { data } = (reply.json ?? {}) as { data?: unknown };
-    const ids = Array.isArray(data) ? data.map((model) => (model as { id?: unknown } | null)?.id) : [];
+    // It answers, only not this.
+    if (UP.has(reply.status)) return true;
+    const { data } = record(reply.json);
+    if (reply.status !== 200 || !Array.isArray(data)) return false;
+    const ids = data.map((model) => record(model).id);
     if (ids.includes(dialect.facts.model)) return true;
     this.warn("model", `The server no longer serves "${dialect.facts.model}".`);
     return false;

@@ -45,7 +45,7 @@ export function vllm(parts: VllmParts): Dialect {
     async promptIds(body, _free, signal) {
       const reply = await client.json("POST", "/tokenize", { ...promptOf(body), model }, options(signal));
       if (reply.status === 200) return idList(record(reply.json).tokens);
-      const failure = failureOf(reply.status, reply.text);
+      const failure = failureOf(reply);
       if (failure.kind === "busy") throw failure;
       // What the tokenizer does not take, the chat may: it decides.
       return undefined;
@@ -68,7 +68,7 @@ export function vllm(parts: VllmParts): Dialect {
         ...(parts.ids ? { return_token_ids: true } : {}),
         ...priorityOf(priority),
       },
-      read: (event) => readChatChunk(event, unknownFinish),
+      read: (event, resuming) => readChatChunk(event, resuming, unknownFinish),
     }),
     healthy: () => healthyAt(client, "/health"),
     load: () => metricSum(client, ["vllm:num_requests_running", "vllm:num_requests_waiting"]),
@@ -104,9 +104,9 @@ export function sglang(parts: SglangParts): Dialect {
       if (free) return undefined;
       const asked = { ...body, model, stream: false, max_tokens: 1, return_prompt_token_ids: true };
       const { stream_options: _options, max_completion_tokens: _tokens, ...once } = asked as Record<string, unknown>;
-      const reply = await client.json("POST", "/v1/chat/completions", once, options(signal));
+      const reply = await client.json("POST", "/v1/chat/completions", once, { ...options(signal), generates: true });
       // The request is the client's own: what is wrong with it is told as such.
-      if (reply.status !== 200) throw failureOf(reply.status, reply.text);
+      if (reply.status !== 200) throw failureOf(reply);
       const answer = record(reply.json);
       const choice = record(Array.isArray(answer.choices) ? answer.choices[0] : undefined);
       return idList(choice.prompt_token_ids) ?? idList(answer.prompt_token_ids);
@@ -125,7 +125,7 @@ export function sglang(parts: SglangParts): Dialect {
     chat: (body, _priority, stop) => ({
       path: "/v1/chat/completions",
       body: streamed(body, model, stop),
-      read: (event) => readChatChunk(event, unknownFinish),
+      read: (event, resuming) => readChatChunk(event, resuming, unknownFinish),
     }),
     healthy: () => healthyAt(client, "/health"),
     load: () => metricSum(client, ["sglang:num_running_reqs", "sglang:num_queue_reqs"]),
@@ -148,20 +148,22 @@ function completion(body: Record<string, unknown>, unknownFinish: (reason: strin
   return {
     path: "/v1/completions",
     body: { ...body, stream: true, stream_options: { include_usage: true } },
-    read: (event): Piece => readTextChunk(event, unknownFinish),
+    read: (event, resuming): Piece => readTextChunk(event, resuming, unknownFinish),
   };
 }
 
 async function onceAt(
   client: HttpClient,
   body: Record<string, unknown>,
-  signal: AbortSignal,
+  signal: AbortSignal | undefined,
   unknownFinish: (reason: string) => void,
 ): Promise<Once> {
-  const answer = record(await client.expectJson("POST", "/v1/completions", body, { signal }));
+  const answer = record(
+    await client.expectJson("POST", "/v1/completions", body, { ...options(signal), generates: true }),
+  );
   const choice = record(Array.isArray(answer.choices) ? answer.choices[0] : undefined);
   const ids = idList(choice.token_ids);
   if (ids === undefined) throw new ServerFailure("broken", "an answer without token ids");
-  const { endToken } = readTextChunk({ choices: [choice] }, unknownFinish);
+  const { endToken } = readTextChunk({ choices: [choice] }, true, unknownFinish);
   return { ids, finish: finishOf(choice.finish_reason, unknownFinish), endToken: endToken === true };
 }

@@ -14,12 +14,16 @@ import { CERTIFICATE, KEY } from "./tls.ts";
 
 export interface Mischief {
   /** Answers of generating requests with this status, so many times. */
-  status?: { code: number; times: number; body?: unknown };
+  status?: { code: number; times: number; body?: unknown; retryAfter?: string };
+  /** Any request of this path is answered with this status, so many times; never, without one. */
+  path?: { path: string; code?: number; times: number };
   /** What happens to a stream after so many tokens, so many times. */
   after?: {
     tokens: number;
     times: number;
     what: "close" | "stall" | "garbage" | "huge line" | "error event" | "refusal" | "abort" | "end";
+    /** Instead of what a refusal says. */
+    event?: unknown;
   };
   /** A call with this in its prompt brings the server down once its answer, gone on with or not, has so many tokens. */
   kills?: { text: string; tokens: number };
@@ -153,6 +157,11 @@ export class ConformanceServer {
       send(response, 401, { error: { message: "Unauthorized" } });
       return;
     }
+    const { path: odd } = this.mischief;
+    if (odd?.path === path && odd.times-- > 0) {
+      if (odd.code !== undefined) send(response, odd.code, { error: { message: "Not now." } });
+      return;
+    }
     if (path === "/health" && dialect !== "openai") return send(response, 200, {});
     const answered =
       dialect === "llama-server"
@@ -168,6 +177,7 @@ export class ConformanceServer {
     const { status } = this.mischief;
     if (status === undefined || status.times <= 0) return true;
     status.times--;
+    if (status.retryAfter !== undefined) response.setHeader("retry-after", status.retryAfter);
     send(response, status.code, status.body ?? { error: { message: "Overloaded. Secret prompt text." } });
     return false;
   }
@@ -236,7 +246,8 @@ export class ConformanceServer {
         response.end('data: {"error":{"message":"EngineCore encountered an issue.","code":500}}\n\ndata: [DONE]\n\n');
         return true;
       case "refusal":
-        response.end('data: {"error":{"message":"Token 9 is out of range. Secret.","code":400}}\n\ndata: [DONE]\n\n');
+        event(response, after.event ?? { error: { message: "Token 9 is out of range. Secret.", code: 400 } });
+        response.end("data: [DONE]\n\n");
         return true;
       case "abort":
         response.end('data: {"choices":[{"index":0,"delta":{},"finish_reason":"abort"}]}\n\ndata: [DONE]\n\n');

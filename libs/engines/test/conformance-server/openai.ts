@@ -141,6 +141,7 @@ async function stream(
 ): Promise<void> {
   const { options, mischief } = server;
   const chat = path === "/v1/chat/completions";
+  const streaming = (body.stream_options ?? {}) as Body;
   const withIds = body.return_token_ids === true && !options.noIds && !(chat && options.dialect === "sglang");
   const choices = (choice: Body, more: Body = {}) =>
     event(response, {
@@ -169,16 +170,20 @@ async function stream(
     stopped = at >= 0;
     const reason = mischief.finishReason ?? (hasTools(body) ? "tool_calls" : "stop");
     const finish = stopped ? "stop" : ended ? reason : full ? "length" : null;
-    choices({
-      ...(chat ? { delta: deltaOf(body, show, first) } : { text: show }),
-      ...(withIds ? { token_ids: ids } : {}),
-      ...(chat && !withIds ? {} : first && !chat ? { prompt_token_ids: generation.prompt } : {}),
-      ...(body.logprobs === true
-        ? { logprobs: { content: ids.map((id) => ({ token: decode([id]), logprob: -1 })) } }
-        : {}),
-      finish_reason: finish,
-      ...(finish === null ? {} : { stop_reason: stopped ? "a stop sequence" : null }),
-    });
+    const usage = streaming.continuous_usage_stats === true ? { usage: usageOf(generation) } : {};
+    choices(
+      {
+        ...(chat ? { delta: deltaOf(body, show, first) } : { text: show }),
+        ...(withIds ? { token_ids: ids } : {}),
+        ...(chat && !withIds ? {} : first && !chat ? { prompt_token_ids: generation.prompt } : {}),
+        ...(body.logprobs === true
+          ? { logprobs: { content: ids.map((id) => ({ token: decode([id]), logprob: -1 })) } }
+          : {}),
+        finish_reason: finish,
+        ...(finish === null ? {} : { stop_reason: stopped ? "a stop sequence" : null }),
+      },
+      usage,
+    );
     first = false;
     if (stopped) break;
   }
@@ -187,7 +192,7 @@ async function stream(
     response.end();
     return;
   }
-  if ((body.stream_options as Body | undefined)?.include_usage === true) {
+  if (streaming.include_usage === true) {
     event(response, { choices: [], usage: usageOf(generation) });
   }
   server.ends(response, true);
