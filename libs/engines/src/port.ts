@@ -193,11 +193,8 @@ export interface Engine {
 
   counters(): EngineCounters;
 
-  /**
-   * Of the server behind it, where there is one; `sinceMs`: for so long; `crashed`: it went down while it had a call's
-   * request. Its calls wait while it is down.
-   */
-  health?(): { state: "up" } | { state: "down"; sinceMs: number; crashed?: boolean };
+  /** Of the server behind it, where there is one; `sinceMs`: for so long. Its calls wait while it is down. */
+  health?(): { state: "up" } | { state: "down"; sinceMs: number };
 
   /** Of the server behind it: slots that it has now, requests that it keeps waiting; each undefined when it does not say. */
   slotsNow?(): Promise<{ slots?: number | undefined; queued?: number | undefined }>;

@@ -79,12 +79,26 @@ it("a suspect has the server for itself until its first token, and calls that co
   rig.server.mischief = { after: { tokens: 0, times: 1, what: "stall" } };
   await rig.server.stop();
   await stepUntil(rig.engine, calls, () => rig.engine.health().state === "down");
-  expect(rig.engine.health()).toMatchObject({ state: "down", crashed: true });
   await stepUntil(rig.engine, [...calls, late], () => rig.server.requests.length > 0);
   for (let i = 0; i < 10; i++) await rig.engine.step([...calls, late]);
   expect(rig.server.requests).toHaveLength(1);
   expect((await ends(rig, [...calls, late])).map(({ error }) => error)).toEqual(Array(4).fill(undefined));
   expect(rig.server.requests).toHaveLength(5);
+});
+
+it("a call that leaves while its server is down is known when it comes back", async () => {
+  const rig = await makeHttpRig({ dialect: "vllm", tokenMs: 2 });
+  rig.server.mischief = { kills: { text: "Poison.", tokens: 0 } };
+  for (let downs = 1; downs <= 3; downs++) {
+    const call = await open(rig.engine, POISON, [], { key: "poison" });
+    await stepUntil(rig.engine, [call], () => rig.engine.server().downs === downs);
+    await rig.engine.close(call);
+    await rig.server.start();
+  }
+  const call = await open(rig.engine, POISON, [], { key: "poison" });
+  const [told] = await ends({ ...rig }, [call]);
+  expect(told?.error).toMatchObject({ code: "engine_error", message: expect.stringMatching(/went down 3 times/) });
+  expect(rig.engine.server().downs).toBe(3);
 });
 
 it("a server that goes down again and again under no call in particular ends none", async () => {

@@ -199,14 +199,7 @@ export const reportSchema = z.object({
 });
 
 /** A graceful end: the agent runs nothing any more and will not come back under this incarnation. */
-export const exitSchema = z.object({
-  kind: z.literal("exit"),
-  pool: name,
-  engine: name,
-  incarnation: z.string(),
-  /** The server behind the engine went down under its calls: one of them may be why (design §4, Poison). */
-  crashed: z.boolean().optional(),
-});
+export const exitSchema = z.object({ kind: z.literal("exit"), pool: name, engine: name, incarnation: z.string() });
 
 export const agentMessageSchema = z.discriminatedUnion("kind", [reportSchema, exitSchema]);
 

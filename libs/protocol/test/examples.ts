@@ -279,10 +279,6 @@ export const examples: Record<string, Example> = {
     schema: agentMessageSchema,
     message: { kind: "exit", pool: "main", engine: "engine-1", incarnation: "inc-7f3a" },
   },
-  "exit-crashed": {
-    schema: agentMessageSchema,
-    message: { kind: "exit", pool: "main", engine: "engine-1", incarnation: "inc-7f3a", crashed: true },
-  },
   "ask-report": { schema: askSchema, message: { kind: "report", epoch: 41 } },
   "ask-tokens": { schema: askSchema, message: { kind: "tokens", call: "default/call-1", from: 17 } },
   "gap-known": {

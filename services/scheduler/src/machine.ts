@@ -6,7 +6,7 @@
  * Invariants: nothing is acked without a terminal record read or written (S3); no plan leaves before the take-over is
  * complete (design §4); the end of a call is sent only after its record is stored (design §2.7).
  */
-import { type Command, callId, type EnginePlan, engineId, type Input, type LossCause, Scheduler } from "@autellix/core";
+import { type Command, callId, type EnginePlan, engineId, type Input, Scheduler } from "@autellix/core";
 import { type CallKey, type Control, callKey, type EngineInfo, type Exit, type Report } from "@autellix/protocol";
 import { callsOfFrontend, type KnownCall, readArrival } from "./arrival.ts";
 import { ControlDesk } from "./control.ts";
@@ -227,13 +227,13 @@ export class SchedulerMachine {
   private exited(exit: Exit, at: number): void {
     const agent = this.liveness.agents.get(exit.engine);
     if (exit.pool !== this.config.pool || (agent && agent.incarnation !== exit.incarnation)) return;
-    this.lose(exit.engine, exit.crashed === true ? "crash" : "exit", at);
+    this.lose(exit.engine, "exit", at);
     this.effects.push({ kind: "dropEngine", engine: exit.engine });
     this.missing.delete(exit.engine);
     this.leadWhenGathered(at);
   }
 
-  private lose(engine: string, cause: LossCause, at: number): void {
+  private lose(engine: string, cause: "exit" | "silence", at: number): void {
     this.liveness.forget(engine);
     this.status.forget(engine);
     this.view.forget(engine);

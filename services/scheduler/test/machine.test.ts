@@ -118,15 +118,6 @@ describe("an agent", () => {
     });
   });
 
-  it("that exits since its server crashed under its calls makes them suspects", () => {
-    const bench = MachineBench.leading();
-    bench.join("e1");
-    bench.call("c");
-    const effects = bench.agent({ kind: "exit", pool: "p", engine: "e1", incarnation: "i1", crashed: true });
-    expect(writes(effects)).toMatchObject([{ kind: "marker", cause: "crash", attempt: 2, crashes: 1 }]);
-    expect(of(effects, "dropEngine")).toEqual([{ kind: "dropEngine", engine: "e1" }]);
-  });
-
   it("is not ended by the exit message of an earlier incarnation", () => {
     const bench = MachineBench.leading();
     bench.join("e1", { incarnation: "i2" });

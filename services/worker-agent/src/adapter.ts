@@ -90,10 +90,10 @@ export class AgentAdapter {
 
   /**
    * Ends what has begun, and says goodbye to the scheduler.
-   * @param how see `drainAsked`.
+   * @param withinMs how long begun calls may go on; default: the machine's limit.
    */
-  async stop(how: { withinMs?: number; crashed?: boolean } = {}): Promise<void> {
-    this.receive({ kind: "drainAsked", ...how });
+  async stop(withinMs?: number): Promise<void> {
+    this.receive({ kind: "drainAsked", ...(withinMs === undefined ? {} : { withinMs }) });
     await this.#drained.promise;
     this.#stopped = true;
     clearTimeout(this.#timer);

@@ -40,8 +40,7 @@ export function startAgent(options: AgentOptions): RunningAgent {
 
 /**
  * Is in its pool while its engine works. A server that is down for long is left in order: its calls go back to the
- * scheduler with their tokens. Where it went down under them, that is said, so that a call which kills its servers is
- * found out; whether it crashed or was stopped by hand cannot be told. When it is back, the agent joins again.
+ * scheduler with their tokens and nobody is charged with a crash. When it is back, the agent joins again.
  */
 class PoolMember implements RunningAgent {
   incarnation = "";
@@ -93,7 +92,7 @@ class PoolMember implements RunningAgent {
         const health = engine.health?.() ?? { state: "up" };
         if (health.state === "down" && health.sinceMs >= this.#limits.engineDownMsMax && this.#adapter) {
           log.warn({ downMs: Math.round(health.sinceMs) }, "the engine's server is down: leaving the pool");
-          await this.#adapter.stop({ withinMs: 0, crashed: health.crashed === true });
+          await this.#adapter.stop(0);
           this.#adapter = undefined;
         } else if (health.state === "up" && !this.#adapter) {
           log.info("the engine's server is back: joining the pool");

@@ -110,8 +110,8 @@ export type Happening =
   | { kind: "pingAnswered"; frontend: string; answered: boolean }
   /** Of the connection to NATS. While it is down nobody's silence counts. */
   | { kind: "connectionChanged"; connected: boolean }
-  /** `withinMs` instead of `drainMsMax`: how long begun calls may go on. `crashed`: the engine's server did, under its calls. */
-  | { kind: "drainAsked"; withinMs?: number; crashed?: boolean }
+  /** `withinMs` instead of `drainMsMax`: how long begun calls may go on. */
+  | { kind: "drainAsked"; withinMs?: number }
   /** The time of the last `wake` has come. */
   | { kind: "timePassed" };
 

@@ -43,8 +43,6 @@ export class AgentMachine {
   readonly #plans: Plans;
   readonly #steps: Steps;
   #wakeAtMs = Number.POSITIVE_INFINITY;
-  /** It is left since the engine's server went down under its calls. */
-  #crashed = false;
 
   constructor(setup: AgentSetup) {
     const state = new AgentState(setup);
@@ -143,7 +141,6 @@ export class AgentMachine {
         this.#frontends.forgiveSilence();
         return;
       case "drainAsked":
-        this.#crashed = event.crashed === true;
         this.#startDraining(event.withinMs ?? this.#state.setup.limits.drainMsMax);
         return;
       case "timePassed":
@@ -240,7 +237,7 @@ export class AgentMachine {
     for (const call of state.held.values()) state.traces?.left(call);
     this.#reports.sendNow();
     const { pool, engine, incarnation } = state.setup;
-    const exit: Exit = { kind: "exit", pool, engine, incarnation, ...(this.#crashed ? { crashed: true } : {}) };
+    const exit: Exit = { kind: "exit", pool, engine, incarnation };
     state.emit({ kind: "send", subject: subjects.report(pool), message: exit });
     state.emit({ kind: "drained" });
   }

@@ -17,12 +17,6 @@ describe("a drained agent", () => {
     expect(rig.pass(500)).toEqual([]);
   });
 
-  it("says that it leaves since its server crashed", () => {
-    rig.happen({ kind: "drainAsked", withinMs: 0, crashed: true });
-    const sent = rig.of("send").map(({ message }) => message);
-    expect(sent.at(-1)).toMatchObject({ kind: "exit", crashed: true });
-  });
-
   it("finishes what it has begun, and begins nothing new", () => {
     rig.plan({ run: [entry("t/a"), entry("t/b")], reserve: [entry("t/c")] });
     rig.ready("t/a");

@@ -66,6 +66,7 @@ export class HttpEngine implements Engine {
     if (bytes > contextTokensMax * BYTES_PER_TOKEN_MAX) throw tooLong(undefined, completionTokensMax, contextTokensMax);
     const estimate = estimatePromptTokens(bytes) + MESSAGE_TOKENS * open.chat.messages.length;
     const call = new HttpCall(open, estimate, byIds !== undefined);
+    this.#server.trials.recall(call);
     if (byIds !== undefined && call.plain) {
       call.promptIds = await this.#asking(open, (signal) => byIds.promptIds(open.body, true, signal));
       if (call.promptIds !== undefined) {

@@ -2,8 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { HttpLimits, HttpLog } from "./options.ts";
 
-/** `crashed`: it went down while it had a request of ours. */
-export type Health = { state: "up" } | { state: "down"; sinceMs: number; crashed: boolean };
+export type Health = { state: "up" } | { state: "down"; sinceMs: number };
 
 export interface HealthParts {
   /** True when it works and still serves our model. @throws when it cannot be asked. */
@@ -19,7 +18,6 @@ export class ServerHealth {
   readonly #parts: HealthParts;
   readonly #closed = new AbortController();
   #downAtMs: number | undefined;
-  #crashed = false;
   #looking: Promise<void> | undefined;
 
   constructor(parts: HealthParts) {
@@ -28,15 +26,11 @@ export class ServerHealth {
 
   get health(): Health {
     if (this.#downAtMs === undefined) return { state: "up" };
-    return { state: "down", sinceMs: this.#parts.nowMs() - this.#downAtMs, crashed: this.#crashed };
+    return { state: "down", sinceMs: this.#parts.nowMs() - this.#downAtMs };
   }
 
-  /**
-   * Something failed that a server that works would not do. Resolves when it works, now or again.
-   * @param inRequest what failed was a request of a call, which the server had.
-   */
-  suspect(inRequest = false): Promise<void> {
-    if (inRequest) this.#crashed = true;
+  /** Something failed that a server that works would not do. Resolves when it works, now or again. */
+  suspect(): Promise<void> {
     if (this.#looking === undefined) {
       this.#looking = this.#untilUp().finally(() => {
         this.#looking = undefined;
@@ -63,7 +57,6 @@ export class ServerHealth {
       }
       await sleep(limits.pollMs, undefined, { signal });
     }
-    this.#crashed = false;
     if (this.#downAtMs === undefined) return;
     const downMs = Math.round(nowMs() - this.#downAtMs);
     this.#downAtMs = undefined;

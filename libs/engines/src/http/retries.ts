@@ -42,7 +42,7 @@ export function gone(cause: ServerFailure): AutellixError {
 }
 
 /** The server went down under a call too often. */
-export function crashedTooOften(times: number, cause: ServerFailure): ServerFailure {
+export function crashedTooOften(times: number, cause?: ServerFailure): ServerFailure {
   return new ServerFailure("refused", `the server went down ${times} times under it`, {
     sentence: `The engine's server went down ${times} times while it worked on this call, which is given up.`,
     cause,

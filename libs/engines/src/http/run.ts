@@ -51,6 +51,8 @@ export class CallRun {
     const { signal } = this.#stop;
     const retries = new Retries(limits);
     try {
+      // It may have been here before: whoever leaves while the server is down is remembered.
+      if (this.#call.crashes >= limits.crashesMax) throw crashedTooOften(this.#call.crashes);
       for (;;) {
         if (health.health.state === "down") await aborting(health.suspect(), signal);
         const pausedMs = this.#server.pausedMs();
@@ -89,13 +91,18 @@ export class CallRun {
     if (call.answer.tokens > before) retries.moved();
     const had = failure.kind !== "unreachable";
     if (had) trials.broke(call);
-    await aborting(health.suspect(had), signal);
-    const crashed = had && health.downs > downs;
-    if (crashed) {
-      call.crashes++;
-      call.crashedTokens = Math.max(call.crashedTokens, tokens);
-      if (call.crashes >= limits.crashesMax) throw crashedTooOften(call.crashes, failure);
-    } else trials.acquitted(call);
+    let crashed = false;
+    try {
+      await aborting(health.suspect(), signal);
+    } finally {
+      crashed = had && health.downs > downs;
+      if (crashed) {
+        call.crashes++;
+        call.crashedTokens = Math.max(call.crashedTokens, tokens);
+      }
+    }
+    if (!crashed) trials.acquitted(call);
+    else if (call.crashes >= limits.crashesMax) throw crashedTooOften(call.crashes, failure);
     await sleep(retries.pauseMs(failure, crashed), undefined, { signal });
   }
 

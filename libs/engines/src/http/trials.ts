@@ -3,10 +3,16 @@
  * suspect. Suspects' requests are begun again one at a time, most suspected first, and no others beside them: the first
  * one has the server for itself. A token behind those that it had at the crash clears a suspect.
  *
+ * An agent whose server is down for long leaves its pool, and its calls go to others: each server remembers the suspects
+ * that left it, so that one which kills them all comes to its end on some.
+ *
  * What cannot be told: a server that dies by itself just then; and a call that gets a little further each time is
  * cleared each time, so only its answer's length ends it.
  */
 import type { HttpCall } from "./call.ts";
+
+/** Suspects that are remembered when they leave, the last ones. */
+const SUSPECTS_MAX = 1_000;
 
 interface Waiting {
   call: HttpCall;
@@ -17,8 +23,15 @@ export class Trials {
   /** Their streams broke: whether the server went down is being looked at, or they pause after it did. */
   readonly #broken = new Set<HttpCall>();
   readonly #waiting = new Map<HttpCall, Waiting>();
+  /** By their keys: how often the server went down under calls that left it. */
+  readonly #suspects = new Map<string, Pick<HttpCall, "crashes" | "crashedTokens">>();
   /** The suspect that shows now whether it was the one. */
   #tried: HttpCall | undefined;
+
+  /** A call is opened, perhaps again. */
+  recall(call: HttpCall): void {
+    Object.assign(call, this.#suspects.get(call.key));
+  }
 
   /** Resolves when the call's request may begin. */
   turn(call: HttpCall): Promise<void> {
@@ -55,7 +68,16 @@ export class Trials {
     this.#broken.delete(call);
     this.#waiting.delete(call);
     if (this.#tried === call) this.#tried = undefined;
+    this.#remember(call);
     this.#beginNext();
+  }
+
+  #remember({ key, ended, crashes, crashedTokens }: HttpCall): void {
+    this.#suspects.delete(key);
+    if (ended || crashes === 0) return;
+    this.#suspects.set(key, { crashes, crashedTokens });
+    const [oldest] = this.#suspects.keys();
+    if (this.#suspects.size > SUSPECTS_MAX && oldest !== undefined) this.#suspects.delete(oldest);
   }
 
   #beginNext(): void {
