@@ -1,5 +1,5 @@
 /** Pieces of a pool, for the tests of what is made of them. */
-import type { ViewCall, ViewEngine, ViewPool, ViewProgram } from "@autellix/protocol/view";
+import type { ViewCall, ViewEnded, ViewEngine, ViewPool, ViewProgram } from "@autellix/protocol/view";
 import { emptyShot, type PoolChanges, PoolModel } from "../src/shared/pool-model.ts";
 
 export function pool(more: Partial<ViewPool> = {}): ViewPool {
@@ -33,6 +33,26 @@ export function call(id: string, more: Partial<ViewCall> = {}): ViewCall {
     serviceMs: 0,
     promptTokens: 10,
     completionTokens: 0,
+    ...more,
+  };
+}
+
+/** Came at 100, waited for 30 ms, 10 of them in a queue, ran for 50 ms. */
+export function ended(id: string, more: Partial<ViewEnded> = {}): ViewEnded {
+  return {
+    call: `t/${id}`,
+    program: "a",
+    status: "completed",
+    level: 0,
+    engine: "e",
+    attempt: 1,
+    arrivedAtMs: 100,
+    endedAtMs: 180,
+    queuedMs: 10,
+    waitingMs: 30,
+    serviceMs: 50,
+    promptTokens: 31,
+    completionTokens: 9,
     ...more,
   };
 }

@@ -5,7 +5,7 @@ import { emptyShot, PoolModel, PROGRAMS_MAX } from "../src/shared/pool-model.ts"
 import { reconcile } from "../src/shared/reconcile.ts";
 import { ENDED_MS, SAMPLES_MAX } from "../src/shared/series.ts";
 import { SPANS_MAX } from "../src/shared/timeline.ts";
-import { call, changes, emptyModel, engine, pool, program } from "./fixture.ts";
+import { call, changes, emptyModel, ended, engine, pool, program } from "./fixture.ts";
 
 describe("a pool's model", () => {
   it("replaces what changes name, and forgets what is gone", () => {
@@ -90,6 +90,16 @@ describe("a pool's model", () => {
     expect(model.series.callPercentiles(1_001 + ENDED_MS)).toBeUndefined();
   });
 
+  it("measures a call by its own facts, whether it was seen or not, and once", () => {
+    const model = emptyModel();
+    model.apply(changes(110, { calls: [call("1", { arrivedAtMs: 100 })] }));
+    const gone = { programs: [], calls: ["t/1", "t/2"], engines: [] };
+    model.apply(changes(250, { ended: [ended("1"), ended("2", { endedAtMs: 140 })], gone }));
+    expect(model.calls.size).toBe(0);
+    const found = model.series.callPercentiles(250);
+    expect([found?.count, found?.p50, found?.p99]).toEqual([2, 40, 80]);
+  });
+
   it("takes a sample a second, and keeps a bounded number", () => {
     const model = emptyModel();
     for (let at = 0; at < (SAMPLES_MAX + 50) * 1_000; at += 500) model.apply(changes(at));
@@ -142,6 +152,8 @@ describe("changes that wait for a browser", () => {
       changes(1, { calls: [call("1")], programs: [program("a")] }),
       changes(2, { calls: [call("1", { state: "running" }), call("2")] }),
       changes(3, { gone: { programs: [], calls: ["t/1"], engines: [] }, programs: [program("a", { serviceMs: 7 })] }),
+      changes(200, { ended: [ended("2"), ended("3")], calls: [call("4")] }),
+      changes(210, { gone: { programs: [], calls: ["t/2"], engines: [] } }),
     ];
     for (const each of list) {
       one.apply(each);
@@ -150,6 +162,8 @@ describe("changes that wait for a browser", () => {
     gathered.apply(pending.take());
     expect(gathered.calls).toEqual(one.calls);
     expect(gathered.programs).toEqual(one.programs);
+    expect([...gathered.calls.keys()]).toEqual(["t/4"]);
+    expect(gathered.series.callPercentiles(210)?.count).toBe(one.series.callPercentiles(210)?.count);
   });
 });
 

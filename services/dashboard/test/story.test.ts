@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { SEGMENTS_MAX, Stories } from "../src/shared/stories.ts";
 import { barsOf, type CallStory, criticalPath, pathTimes, threadsOf, WHERES } from "../src/shared/story.ts";
-import { call } from "./fixture.ts";
+import { call, ended } from "./fixture.ts";
 
 function story(
   id: string,
@@ -65,6 +65,7 @@ describe("the critical path", () => {
     ];
     expect(pathTimes(calls, criticalPath(calls, 7_000))).toEqual({
       queue: 1_000,
+      starting: 0,
       running: 2_000,
       parked: 1_000,
       swapped: 1_500,
@@ -122,6 +123,57 @@ describe("stories", () => {
         ],
       },
     ]);
+  });
+
+  const straight = [
+    { fromMs: 100, state: "waiting", level: 0 },
+    { fromMs: 110, state: "starting", level: 0, engine: "e" },
+    { fromMs: 130, state: "running", level: 0, engine: "e" },
+  ];
+
+  it("tell a call that was never seen by its facts", () => {
+    const stories = new Stories();
+    stories.callEnded(ended("1", { thread: "b" }), "t/a");
+    const facts = { thread: "b", arrivedAtMs: 100, endedAtMs: 180, promptTokens: 31, completionTokens: 9 };
+    expect(stories.of("t/a")).toMatchObject([{ ...facts, segments: straight }]);
+    const times = pathTimes(stories.of("t/a"), criticalPath(stories.of("t/a"), 999));
+    expect(times).toMatchObject({ queue: 10, starting: 20, running: 50 });
+  });
+
+  it("date what was seen late by the call's facts, and have its final tokens", () => {
+    const stories = new Stories();
+    stories.callChanged(call("1", { arrivedAtMs: 100, state: "starting", engine: "e" }), "t/a", 125);
+    stories.callChanged(call("1", { arrivedAtMs: 100, state: "running", engine: "e", promptTokens: 12 }), "t/a", 170);
+    stories.callEnded(ended("1"), "t/a");
+    stories.callGone(call("1"), "t/a", 225);
+    expect(stories.of("t/a")).toMatchObject([{ endedAtMs: 180, promptTokens: 31, segments: straight }]);
+    expect(stories.countOf("t/a")).toBe(1);
+  });
+
+  it("keep what was seen of a call that was preempted, until its end", () => {
+    const stories = new Stories();
+    const seen = ["waiting", "running", "parked", "running", "ending"] as const;
+    for (const [i, state] of seen.entries())
+      stories.callChanged(call("1", { arrivedAtMs: 100, state }), "t/a", 100 + 100 * i);
+    stories.callEnded(ended("1", { endedAtMs: 480 }), "t/a");
+    expect(stories.of("t/a")[0]?.segments.map(({ fromMs }) => fromMs)).toEqual([100, 200, 300, 400]);
+  });
+
+  it("of a call that never ran are of waiting only, without tokens that nobody counted", () => {
+    const stories = new Stories();
+    stories.callChanged(call("1", { arrivedAtMs: 100 }), "t/a", 120);
+    const { promptTokens: _, completionTokens: __, ...uncounted } = ended("1", { queuedMs: 80, waitingMs: 80 });
+    stories.callEnded({ ...uncounted, serviceMs: 0, status: "cancelled" }, "t/a");
+    expect(stories.of("t/a")).toMatchObject([{ segments: [{ state: "waiting", fromMs: 100 }], promptTokens: 10 }]);
+  });
+
+  it("of short calls that follow each other make a path of all of them", () => {
+    const stories = new Stories();
+    for (let i = 19; i >= 0; i--)
+      stories.callEnded(ended(String(i), { arrivedAtMs: 100 * i, endedAtMs: 100 * i + 80 }), "t/a");
+    const path = criticalPath(stories.of("t/a"), 9_999);
+    expect(path.filter(({ kind }) => kind === "call")).toHaveLength(20);
+    expect(pathTimes(stories.of("t/a"), path)).toMatchObject({ queue: 200, starting: 400, running: 1_000, gap: 380 });
   });
 
   it("are bounded for a call that changes for ever", () => {

@@ -1,6 +1,14 @@
 /** Watches a core while it is fed, and writes down what a page would have been told: a film. */
-import type { CallView, EngineCapacity, EngineView, Input, ProgramView, Scheduler } from "@autellix/core";
-import type { ViewCall, ViewChanges, ViewEngine, ViewPool, ViewProgram } from "@autellix/protocol/view";
+import type {
+  CallView,
+  EndedCallView,
+  EngineCapacity,
+  EngineView,
+  Input,
+  ProgramView,
+  Scheduler,
+} from "@autellix/core";
+import type { ViewCall, ViewChanges, ViewEnded, ViewEngine, ViewPool, ViewProgram } from "@autellix/protocol/view";
 import type { Film, FilmResult } from "../shared/film.ts";
 import type { PoolChanges } from "../shared/pool-model.ts";
 
@@ -104,8 +112,9 @@ export class FilmMaker {
       programs: changes.gone.programs.map((id) => this.options.programName(id)),
     };
     this.pool = this.poolView(core);
-    this.items += calls.length + programs.length + engines.length + gone.calls.length;
-    this.frames.push({ pool: this.pool, atMs: at, programs, calls, engines, gone });
+    const ended = changes.ended.map((view) => this.endedView(view));
+    this.items += calls.length + programs.length + engines.length + ended.length + gone.calls.length;
+    this.frames.push({ pool: this.pool, atMs: at, programs, calls, engines, ended, gone });
     this.nextMs = at + this.everyMs;
     if (this.items > FILM_ITEMS_MAX || this.frames.length > 2 * FRAMES_MAX) this.isCut = true;
   }
@@ -150,6 +159,19 @@ export class FilmMaker {
       serviceMs: view.serviceMs,
       promptTokens: view.contextTokens,
       completionTokens: 0,
+    };
+  }
+
+  private endedView(view: EndedCallView): ViewEnded {
+    const { call, program, thread, engine, arrivedAt, endedAt, ...rest } = view;
+    return {
+      call: this.callKey(call),
+      program: this.options.programName(program).program,
+      ...(thread === undefined ? {} : { thread }),
+      ...(engine === undefined ? {} : { engine }),
+      arrivedAtMs: arrivedAt,
+      endedAtMs: endedAt,
+      ...rest,
     };
   }
 

@@ -8,6 +8,7 @@ export class PendingChanges {
   private readonly programs = new Map<string, PoolChanges["programs"][number]>();
   private readonly calls = new Map<string, PoolChanges["calls"][number]>();
   private readonly engines = new Map<string, PoolChanges["engines"][number]>();
+  private readonly ended = new Map<string, NonNullable<PoolChanges["ended"]>[number]>();
   private readonly gonePrograms = new Map<string, PoolChanges["gone"]["programs"][number]>();
   private readonly goneCalls = new Set<string>();
   private readonly goneEngines = new Set<string>();
@@ -15,8 +16,12 @@ export class PendingChanges {
 
   /** Items in all lists. */
   get size(): number {
-    const parts = [this.programs, this.calls, this.engines, this.gonePrograms, this.goneCalls, this.goneEngines];
-    return parts.reduce((sum, part) => sum + part.size, 0);
+    return this.parts.reduce((sum, part) => sum + part.size, 0);
+  }
+
+  private get parts() {
+    const { programs, calls, engines, ended, gonePrograms, goneCalls, goneEngines } = this;
+    return [programs, calls, engines, ended, gonePrograms, goneCalls, goneEngines];
   }
 
   add(changes: PoolChanges): void {
@@ -27,6 +32,11 @@ export class PendingChanges {
       const key = `${program.tenant}/${program.program}`;
       this.programs.set(key, program);
       this.gonePrograms.delete(key);
+    }
+    // The model hears of ends first: what a call did before its end is not told any more.
+    for (const ended of changes.ended ?? []) {
+      this.ended.set(ended.call, ended);
+      this.calls.delete(ended.call);
     }
     for (const call of changes.calls) {
       this.calls.set(call.call, call);
@@ -50,11 +60,11 @@ export class PendingChanges {
       programs: [...this.programs.values()],
       calls: [...this.calls.values()],
       engines: [...this.engines.values()],
+      ended: [...this.ended.values()],
       gone: { programs: [...this.gonePrograms.values()], calls: [...this.goneCalls], engines: [...this.goneEngines] },
     };
     this.pool = undefined;
-    for (const part of [this.programs, this.calls, this.engines, this.gonePrograms, this.goneCalls, this.goneEngines])
-      part.clear();
+    for (const part of this.parts) part.clear();
     this.isEmpty = true;
     return changes;
   }

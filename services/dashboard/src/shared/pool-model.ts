@@ -5,7 +5,7 @@
  *
  * Synchronous, without a clock: changes bring their time. Every table is bounded (`…Max`).
  */
-import type { ViewCall, ViewChanges, ViewEngine, ViewPool, ViewProgram } from "@autellix/protocol/view";
+import type { ViewCall, ViewChanges, ViewEnded, ViewEngine, ViewPool, ViewProgram } from "@autellix/protocol/view";
 import { Colours, type ColoursShot } from "./colours.ts";
 import { type Happening, Happenings } from "./happenings.ts";
 import { Series, type SeriesShot } from "./series.ts";
@@ -20,7 +20,7 @@ export const ENGINES_MAX = 1_000;
 const FORGOTTEN_SHARE = 0.1;
 
 /** Without `number`: gaps are the watch's business. */
-export type PoolChanges = Pick<ViewChanges, "atMs" | "programs" | "calls" | "engines" | "gone"> & {
+export type PoolChanges = Pick<ViewChanges, "atMs" | "programs" | "calls" | "engines" | "ended" | "gone"> & {
   pool?: ViewPool | undefined;
 };
 
@@ -44,6 +44,9 @@ export interface PoolShot {
 /** Hears what a change means, beside the model's own parts. */
 export interface ModelListener {
   callChanged(call: ViewCall, programKey: string, atMs: number): void;
+  /** Also of a call that no change has named. */
+  callEnded(ended: ViewEnded, programKey: string): void;
+  /** It ended, and nobody said how. */
   callGone(call: ViewCall, programKey: string, atMs: number): void;
   programGone(programKey: string): void;
 }
@@ -91,6 +94,7 @@ export class PoolModel {
     this.atMs = Math.max(this.atMs, atMs);
     if (changes.pool) this.poolChanged(changes.pool, atMs);
     for (const program of changes.programs) this.programChanged(program, atMs);
+    for (const ended of changes.ended ?? []) this.callEnded(ended, atMs);
     for (const call of changes.calls) this.callChanged(call, atMs);
     for (const call of gone.calls) this.callGone(call, atMs);
     for (const engine of changes.engines) this.engineChanged(engine, atMs);
@@ -146,16 +150,29 @@ export class PoolModel {
     this.listener?.callChanged(call, key, atMs);
   }
 
+  /** By the call's own facts: changes are gathered, so when it was seen says less, and it may never have been. */
+  private callEnded(ended: ViewEnded, atMs: number): void {
+    this.takeCall(ended.call, atMs);
+    this.series.callEnded(ended);
+    this.listener?.callEnded(ended, programKeyOf(ended));
+  }
+
+  /** What had no facts before it was gone: of an older leader, or while changes were missed. */
   private callGone(id: string, atMs: number): void {
-    const call = this.calls.get(id);
+    const call = this.takeCall(id, atMs);
     if (!call) return;
+    this.series.callEnded({ ...call, endedAtMs: atMs });
+    this.listener?.callGone(call, programKeyOf(call), atMs);
+  }
+
+  private takeCall(id: string, atMs: number): ViewCall | undefined {
+    const call = this.calls.get(id);
+    if (!call) return undefined;
     this.calls.delete(id);
     this.enteredMs.delete(id);
-    const key = programKeyOf(call);
-    this.colours.callWent(key);
-    this.series.callEnded(call, atMs);
+    this.colours.callWent(programKeyOf(call));
     this.timeline.callGone(call, atMs);
-    this.listener?.callGone(call, key, atMs);
+    return call;
   }
 
   private engineChanged(engine: ViewEngine, atMs: number): void {

@@ -1,5 +1,5 @@
 /** Curves over the last minutes: one sample a second, and the latencies of what ended lately. */
-import type { ViewCall, ViewProgram } from "@autellix/protocol/view";
+import type { ViewEnded, ViewProgram } from "@autellix/protocol/view";
 import type { PoolModel } from "./pool-model.ts";
 
 export const SAMPLE_MS = 1_000;
@@ -55,8 +55,8 @@ export class Series {
     this.programs = [...programs];
   }
 
-  callEnded({ arrivedAtMs, waitingMs }: ViewCall, atMs: number): void {
-    push(this.calls, { atMs, totalMs: Math.max(0, atMs - arrivedAtMs), waitingMs });
+  callEnded({ arrivedAtMs, endedAtMs, waitingMs }: Pick<ViewEnded, "arrivedAtMs" | "endedAtMs" | "waitingMs">): void {
+    push(this.calls, { atMs: endedAtMs, totalMs: Math.max(0, endedAtMs - arrivedAtMs), waitingMs });
   }
 
   programEnded({ startedAtMs, lastAtMs, waitingMs }: ViewProgram, atMs: number): void {

@@ -1,7 +1,7 @@
 /** Keeps the calls of programs, ended ones too, for the programs' pages. The oldest ended ones go first. */
-import type { ViewCall } from "@autellix/protocol/view";
+import type { ViewCall, ViewEnded } from "@autellix/protocol/view";
 import type { ModelListener } from "./pool-model.ts";
-import type { CallStory } from "./story.ts";
+import type { CallStory, Segment } from "./story.ts";
 
 /** Of one pool. */
 export const STORIES_MAX = 20_000;
@@ -17,16 +17,7 @@ export class Stories implements ModelListener {
   private ended: { program: string; story: CallStory }[] = [];
 
   callChanged(call: ViewCall, program: string, atMs: number): void {
-    let story = this.open.get(call.call);
-    if (!story) {
-      const { arrivedAtMs, promptTokens, completionTokens, attempt } = call;
-      story = { call: call.call, arrivedAtMs, segments: [], promptTokens, completionTokens, attempt };
-      if (call.thread !== undefined) story.thread = call.thread;
-      this.open.set(call.call, story);
-      const known = this.programs.get(program);
-      if (known) known.push(story);
-      else this.programs.set(program, [story]);
-    }
+    const story = this.open.get(call.call) ?? this.begin(call, program);
     story.promptTokens = call.promptTokens;
     story.completionTokens = call.completionTokens;
     story.attempt = call.attempt;
@@ -43,10 +34,14 @@ export class Stories implements ModelListener {
   callGone(call: ViewCall, program: string, atMs: number): void {
     const story = this.open.get(call.call);
     if (!story) return;
-    this.open.delete(call.call);
     story.endedAtMs = atMs;
-    this.ended.push({ program, story });
-    if (this.open.size + this.ended.length > STORIES_MAX) this.trim();
+    this.close(story, program);
+  }
+
+  callEnded(ended: ViewEnded, program: string): void {
+    const story = this.open.get(ended.call) ?? this.begin(ended, program);
+    settle(story, ended);
+    this.close(story, program);
   }
 
   /** Its story stays readable until it is the oldest. */
@@ -54,7 +49,29 @@ export class Stories implements ModelListener {
 
   /** Of one program, by arrival; the youngest `PAGE_CALLS_MAX`. */
   of(program: string): CallStory[] {
-    return (this.programs.get(program) ?? []).slice(-PAGE_CALLS_MAX);
+    const stories = [...(this.programs.get(program) ?? [])];
+    return stories.sort((a, b) => a.arrivedAtMs - b.arrivedAtMs).slice(-PAGE_CALLS_MAX);
+  }
+
+  /** How many there are, also those beyond `PAGE_CALLS_MAX`. */
+  countOf(program: string): number {
+    return this.programs.get(program)?.length ?? 0;
+  }
+
+  private begin({ call, thread, arrivedAtMs, attempt }: ViewCall | ViewEnded, program: string): CallStory {
+    const story: CallStory = { call, arrivedAtMs, segments: [], promptTokens: 0, completionTokens: 0, attempt };
+    if (thread !== undefined) story.thread = thread;
+    this.open.set(call, story);
+    const known = this.programs.get(program);
+    if (known) known.push(story);
+    else this.programs.set(program, [story]);
+    return story;
+  }
+
+  private close(story: CallStory, program: string): void {
+    this.open.delete(story.call);
+    this.ended.push({ program, story });
+    if (this.open.size + this.ended.length > STORIES_MAX) this.trim();
   }
 
   private trim(): void {
@@ -66,4 +83,39 @@ export class Stories implements ModelListener {
       else this.programs.delete(program);
     }
   }
+}
+
+/** In the order in which a call goes through them that nothing preempts. */
+const STRAIGHT: readonly Segment["state"][] = ["waiting", "starting", "running", "ending"];
+
+/** Ends a story by the call's own facts: its end, its tokens, and its times where it went straight from queue to end. */
+function settle(story: CallStory, ended: ViewEnded): void {
+  story.endedAtMs = Math.max(ended.arrivedAtMs, ended.endedAtMs);
+  story.isExact = true;
+  story.attempt = ended.attempt;
+  story.promptTokens = ended.promptTokens ?? story.promptTokens;
+  story.completionTokens = ended.completionTokens ?? story.completionTokens;
+  const { endedAtMs } = story;
+  const seen = story.segments.filter(({ fromMs }) => fromMs < endedAtMs);
+  const steps = seen.map(({ state }) => STRAIGHT.indexOf(state));
+  const isStraight = ended.attempt === 1 && steps.every((step, i) => step >= (steps[i - 1] ?? 0));
+  story.segments = isStraight ? straight(seen, ended) : seen;
+}
+
+/** What was seen is late by up to a gather, or was not seen: the facts know better. */
+function straight(seen: readonly Segment[], ended: ViewEnded): Segment[] {
+  const { arrivedAtMs, endedAtMs, queuedMs, waitingMs, serviceMs, level, engine } = ended;
+  const plannedMs = arrivedAtMs + queuedMs;
+  const ranMs = Math.min(endedAtMs, arrivedAtMs + waitingMs);
+  const place = { level, ...(engine === undefined ? {} : { engine }) };
+  const waits = seen.filter(({ state, fromMs }, i) => state === "waiting" && (i === 0 || fromMs < plannedMs));
+  if (waits.length === 0) waits.push({ fromMs: arrivedAtMs, state: "waiting", level });
+  if (ranMs > plannedMs) waits.push({ fromMs: plannedMs, state: "starting", ...place });
+  if (serviceMs <= 0) return waits;
+  // More than one: it was demoted while it ran.
+  const runs = seen
+    .filter(({ state }) => state === "running")
+    .map((run) => ({ ...run, fromMs: Math.max(ranMs, run.fromMs) }));
+  const [first = { state: "running", ...place }, ...others] = runs;
+  return [...waits, { ...first, fromMs: ranMs }, ...others];
 }

@@ -22,16 +22,18 @@ export interface CallStory {
   arrivedAtMs: number;
   /** Undefined: it goes on. */
   endedAtMs?: number;
+  /** Its end is the call's own, not that of the changes that told it. */
+  isExact?: true;
   segments: Segment[];
   promptTokens: number;
   completionTokens: number;
   attempt: number;
 }
 
-/** Where time goes. `gap`: between calls. */
-export type Where = "queue" | "running" | "parked" | "swapped" | "recompute" | "gap";
+/** Where time goes. `starting`: on its way into a batch. `gap`: between calls. */
+export type Where = "queue" | "starting" | "running" | "parked" | "swapped" | "recompute" | "gap";
 
-export const WHERES: readonly Where[] = ["queue", "running", "parked", "swapped", "recompute", "gap"];
+export const WHERES: readonly Where[] = ["queue", "starting", "running", "parked", "swapped", "recompute", "gap"];
 
 export interface PathStep {
   kind: "call" | "gap";
@@ -43,10 +45,12 @@ export interface PathStep {
 
 /** Changes come gathered (10 a second), arrivals with their exact time: an end may seem later than what it led to. */
 const SLACK_MS = 250;
+/** A leader hears of an end a little later than the program, which may have sent its next call by then. */
+const EXACT_SLACK_MS = 25;
 
 const WHERE_OF: Record<ViewState, Where> = {
   waiting: "queue",
-  starting: "queue",
+  starting: "starting",
   running: "running",
   parked: "parked",
   swapped: "swapped",
@@ -70,7 +74,8 @@ export function criticalPath(calls: readonly CallStory[], nowMs: number): PathSt
     let before: CallStory | undefined;
     for (const call of calls) {
       if (walked.has(call) || call.endedAtMs === undefined || call.arrivedAtMs >= at.arrivedAtMs) continue;
-      if (call.endedAtMs <= at.arrivedAtMs + SLACK_MS && (!before || call.endedAtMs > (before.endedAtMs ?? 0)))
+      const slackMs = call.isExact ? EXACT_SLACK_MS : SLACK_MS;
+      if (call.endedAtMs <= at.arrivedAtMs + slackMs && (!before || call.endedAtMs > (before.endedAtMs ?? 0)))
         before = call;
     }
     if (before) {
@@ -99,7 +104,7 @@ export function timesOf(call: CallStory, fromMs: number, toMs: number, into: Rec
 }
 
 export function noTimes(): Record<Where, number> {
-  return { queue: 0, running: 0, parked: 0, swapped: 0, recompute: 0, gap: 0 };
+  return { queue: 0, starting: 0, running: 0, parked: 0, swapped: 0, recompute: 0, gap: 0 };
 }
 
 /** Where the latency went: along the path, so that the parts add up to its length. */

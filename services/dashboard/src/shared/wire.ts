@@ -26,6 +26,8 @@ export interface ProgramAnswer {
   /** Undefined: the pool does not know it, or has forgotten it. */
   program: ViewProgram | undefined;
   calls: CallStory[];
+  /** Of its calls, as many have been seen: `calls` are the youngest of them. */
+  callsSeen: number;
   /** Look of its colour. */
   look: number;
   atMs: number;

@@ -17,6 +17,7 @@ const ROWS_MAX = 400;
 
 const whereLines: Record<Where, string> = {
   queue: "in a queue: other programs ran",
+  starting: "on its way into a batch: fetched by its agent, with room made for it",
   running: "in a batch: this is service",
   parked: "preempted, its context stayed on the engine",
   swapped: "preempted, its context was in host memory",

@@ -47,7 +47,8 @@ export function ProgramPage({ pool, tenant, program }: ProgramPageProps) {
 }
 
 function Story({ answer }: { answer: ProgramAnswer }) {
-  const { program, calls, atMs, seenSinceMs } = answer;
+  const { program, calls, callsSeen, atMs, seenSinceMs } = answer;
+  const callsOfAll = program ? program.calls.waiting + program.calls.running + program.calls.ended : 0;
   const isCutOff = program !== undefined && program.startedAtMs < seenSinceMs;
   return (
     <>
@@ -86,6 +87,11 @@ function Story({ answer }: { answer: ProgramAnswer }) {
       )}
       {isCutOff && (
         <p class="hint">It began before this dashboard did ({clock(seenSinceMs)}): earlier calls are not shown.</p>
+      )}
+      {callsSeen < callsOfAll && (
+        <p class="hint">
+          {callsSeen} of {callsOfAll} calls seen: what follows is made of these.
+        </p>
       )}
       <StoryView calls={calls} nowMs={atMs} timeText={clock} />
     </>
