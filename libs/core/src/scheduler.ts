@@ -17,6 +17,7 @@ import { callCancelled, outcomeSeen, timePassed } from "./endings.ts";
 import { type Batch, type Engine, isLastPlan } from "./engine.ts";
 import type { CallId, EngineId, Millis, ProgramId } from "./ids.ts";
 import type { Ladder } from "./ladder.ts";
+import type { Policy } from "./policies.ts";
 import { promoteDue, starves } from "./starvation.ts";
 import { State, type Totals } from "./state.ts";
 import { type ProgramEntry, saved } from "./table.ts";
@@ -274,6 +275,11 @@ export class Scheduler {
   /** The ladder in force. */
   get ladder(): Ladder {
     return this.state.ladder;
+  }
+
+  /** What attained service, and with it the ladder, counts. */
+  get measures(): Policy["measures"] {
+    return this.state.config.policy.measures;
   }
 
   /** Waiting of calls when they began, by the level that they came from, Q1 first. */

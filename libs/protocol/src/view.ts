@@ -86,7 +86,7 @@ export const viewProgramSchema = z.object({
   /** Sums over ended calls. */
   serviceMs: millis,
   waitingMs: millis,
-  /** What the policy ranks by, in ms or tokens. */
+  /** What the policy ranks by, in ms or tokens: the pool's `measures`. */
   attained: z.number().nonnegative(),
   /** The level that a call of it would enter now. */
   level: count,
@@ -112,6 +112,9 @@ export const viewEngineSchema = z.object({
   kv: kvUseSchema.optional(),
 });
 
+/** What attained service counts under the policy: ms of service, or tokens. */
+export const viewMeasuresSchema = z.enum(["time", "tokens"]);
+
 /** Of the pool as a whole; the first page of a snapshot and each message of changes have it. */
 export const viewPoolSchema = z.object({
   pool: z.string(),
@@ -120,7 +123,7 @@ export const viewPoolSchema = z.object({
   policy: z.string(),
   /** Calls that wait in Q1 … QK, all engines together. */
   waitingByLevel: z.array(count),
-  /** Upper bounds of attained service of Q1 … QK−1 and quanta, in ms; empty when the policy has one level. */
+  /** Upper bounds of attained service of Q1 … QK−1 and quanta, in ms or tokens (`measures`); empty when the policy has one level. */
   levelBoundsMs: z.array(millis),
   queuedCalls: count,
   runningCalls: count,
@@ -131,6 +134,8 @@ export const viewPoolSchema = z.object({
   reason: z.string().optional(),
   /** Since this leader began. */
   totals: z.object({ demotions: count, promotions: count, preemptions: count, ended: count, failovers: count }),
+  /** Unit of `levelBoundsMs` and of programs' `attained`; absent: time. */
+  measures: viewMeasuresSchema.optional(),
 });
 
 export const viewAskSchema = z.discriminatedUnion("op", [
@@ -186,6 +191,7 @@ export type ViewCall = z.infer<typeof viewCallSchema>;
 export type ViewEnded = z.infer<typeof viewEndedSchema>;
 export type ViewProgram = z.infer<typeof viewProgramSchema>;
 export type ViewEngine = z.infer<typeof viewEngineSchema>;
+export type ViewMeasures = z.infer<typeof viewMeasuresSchema>;
 export type ViewPool = z.infer<typeof viewPoolSchema>;
 export type ViewAsk = z.infer<typeof viewAskSchema>;
 export type ViewPage = z.infer<typeof viewPageSchema>;

@@ -391,6 +391,10 @@ export const examples: Record<string, Example> = {
       },
     },
   },
+  "view-page-tokens": {
+    schema: viewPageSchema,
+    message: { pool: { ...viewPool, policy: "las-decay", measures: "tokens" }, number: 12, atMs: 1_764_000_010_000.5 },
+  },
   // Leaders of before do not say what ended.
   "view-changes-ended": {
     schema: viewChangesSchema,

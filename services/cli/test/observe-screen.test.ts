@@ -93,6 +93,17 @@ const sizes: Size[] = [
   { columns: 133, rows: 17 },
 ];
 
+it("shows attained service in the pool's unit", () => {
+  const shownAs = (more: Partial<ViewPool>) => {
+    const shown = view();
+    const [one] = shown.pools;
+    if (one?.picture?.pool) one.picture.pool = { ...one.picture.pool, ...more };
+    return topLines(shown, { columns: 133, rows: 24 }).find((line) => line.includes("tea"));
+  };
+  expect(shownAs({})).toMatch(/ 5\.0 s +running/);
+  expect(shownAs({ measures: "tokens" })).toMatch(/ 5\.0k tok +running/);
+});
+
 describe("the screen of top", () => {
   it.each(sizes)("fills $columns×$rows exactly, with and without colours", (size) => {
     for (const colors of [false, true]) {

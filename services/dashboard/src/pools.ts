@@ -82,6 +82,7 @@ export class Pools {
     return {
       program: model.programs.get(key),
       calls: stories.of(key),
+      measures: model.pool.measures,
       callsSeen: stories.countOf(key),
       look: model.colours.of(key),
       atMs: model.atMs,

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { chipLabel, formatBytes, formatCount, formatMs } from "../src/shared/format.ts";
+import { chipLabel, formatAttained, formatBytes, formatCount, formatMs } from "../src/shared/format.ts";
 import { type Box, layOut } from "../src/shared/stage-layout.ts";
 import { sortedRows, visibleRange } from "../src/shared/table-rows.ts";
 import { layOutTimeline, ticksOf } from "../src/shared/timeline-layout.ts";
@@ -67,6 +67,18 @@ it("a single queue has rows", () => {
   const layout = layOut(model, 500);
   expect(layout.lanes).toHaveLength(1);
   expect(new Set(layout.chips.map(({ y }) => y)).size).toBeGreaterThan(1);
+});
+
+it("attained service is in the policy's unit, and so are the bounds of the levels", () => {
+  expect([formatAttained(1_400, undefined), formatAttained(1_400, "time")]).toEqual(["1.4 s", "1.4 s"]);
+  expect(formatAttained(12_345, "tokens")).toBe("12.3k tok");
+  const model = emptyModel();
+  const boundsOf = (measures?: "tokens") => {
+    model.apply(changes(1, { pool: pool({ levelBoundsMs: [500, 1_500], ...(measures ? { measures } : {}) }) }));
+    return layOut(model, 500).lanes.map(({ bound }) => bound);
+  };
+  expect(boundsOf()).toEqual(["500 ms", "1.5 s", undefined]);
+  expect(boundsOf("tokens")).toEqual(["500 tok", "1500 tok", undefined]);
 });
 
 describe("the timeline's layout", () => {

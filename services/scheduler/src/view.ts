@@ -277,6 +277,7 @@ export class ViewDesk {
       leader: config.leader,
       policy: config.policy,
       waitingByLevel: core.views.waitingByLevel(),
+      ...(core.measures === "time" ? {} : { measures: core.measures }),
       levelBoundsMs: first && others.length > 0 ? [first, ...others.slice(0, -1)].map(({ hi }) => hi) : [],
       queuedCalls: queued,
       runningCalls: running,

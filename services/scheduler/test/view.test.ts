@@ -11,7 +11,7 @@ import {
 } from "@autellix/protocol";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { Event } from "../src/events.ts";
+import type { Event, MachineConfig } from "../src/events.ts";
 import { ended, held, info, MachineBench, of, report } from "./bench.ts";
 
 function ask(bench: MachineBench, question: ViewAsk): ViewPage | undefined {
@@ -345,6 +345,15 @@ describe("a watch", () => {
     for (let i = 0; i < 26_000; i++) bench.call(`c${i}`);
     expect(due(bench).some((changes) => !picture.apply(changes))).toBe(true);
   });
+});
+
+it("says in which unit attained service is, when that is not time", () => {
+  const poolOf = (policy: string) => {
+    const bench = MachineBench.leading({ policy } as Partial<MachineConfig>);
+    return ask(bench, { op: "page", what: "engines" })?.pool;
+  };
+  expect(poolOf("las-decay")?.measures).toBe("tokens");
+  expect(poolOf("plas")).not.toHaveProperty("measures");
 });
 
 describe("a page", () => {

@@ -1,4 +1,5 @@
 /** Text in terminal cells: widths, colours, numbers for people. */
+import type { ViewMeasures } from "@autellix/protocol";
 
 export type Style = "bold" | "dim" | "red" | "green" | "yellow" | "blue" | "reverse" | number;
 
@@ -83,6 +84,11 @@ export function short(count: number): string {
   if (count < 1_000) return String(Math.round(count * 10) / 10);
   if (count < 1_000_000) return `${(count / 1_000).toFixed(count < 100_000 ? 1 : 0)}k`;
   return `${(count / 1_000_000).toFixed(1)}M`;
+}
+
+/** Attained service in its policy's unit: `12.3 s`, `12.3k tok`. @param measures absent: time. */
+export function attainedText(attained: number, measures: ViewMeasures | undefined): string {
+  return measures === "tokens" ? `${short(attained)} tok` : duration(attained);
 }
 
 const EIGHTHS = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];

@@ -226,6 +226,7 @@ export class FilmMaker {
       leader: "replay",
       policy: this.options.policy,
       waitingByLevel: core.views.waitingByLevel(),
+      ...(core.measures === "time" ? {} : { measures: core.measures }),
       levelBoundsMs: core.ladder.slice(0, -1).map(({ hi }) => hi),
       queuedCalls: queued,
       runningCalls: running,

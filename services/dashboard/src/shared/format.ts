@@ -1,4 +1,5 @@
 /** Numbers and times as people read them, and short names. Pure, so that it is the same everywhere. */
+import type { ViewMeasures } from "@autellix/protocol/view";
 
 /** `250 µs`, `950 ms`, `1.4 s`, `12 s`, `3 m 20 s`, `2 h 5 m`. */
 export function formatMs(ms: number): string {
@@ -18,6 +19,11 @@ export function formatCount(count: number): string {
   if (Math.abs(count) < 10_000) return String(Math.round(count));
   if (Math.abs(count) < 999_950) return `${(count / 1_000).toFixed(1)}k`;
   return `${(count / 1_000_000).toFixed(1)}M`;
+}
+
+/** Attained service in its policy's unit: `1.4 s`, `12.3k tok`. @param measures absent: time. */
+export function formatAttained(attained: number, measures: ViewMeasures | undefined): string {
+  return measures === "tokens" ? `${formatCount(attained)} tok` : formatMs(attained);
 }
 
 export function formatShare(share: number): string {

@@ -4,8 +4,8 @@
  * swapped or evicted; its engine shows whose contexts it keeps. Pure, so that a call that moves is a chip whose place
  * changes. Sizes in CSS pixels.
  */
-import type { ViewCall, ViewEngine } from "@autellix/protocol/view";
-import { chipLabel, levelName } from "./format.ts";
+import type { ViewCall, ViewEngine, ViewPool } from "@autellix/protocol/view";
+import { chipLabel, formatAttained, levelName } from "./format.ts";
 import { type PoolModel, programKeyOf } from "./pool-model.ts";
 
 /** Engines on the stage; the process table and the timeline name the others. */
@@ -45,7 +45,7 @@ export interface Box {
 export interface Lane extends Box {
   name: string;
   /** `to 2.0 s`, in words of the ladder; empty for a single queue. */
-  bound: number | undefined;
+  bound: string | undefined;
   waiting: number;
   /** Waiting calls that have no room on the stage. */
   hidden: number;
@@ -150,7 +150,7 @@ function layOutLanes(
     }
     const lane: Lane = {
       name: levelName(level),
-      bound: model.pool.levelBoundsMs[level],
+      bound: boundOf(model.pool, level),
       waiting: calls.length,
       hidden: Math.max(0, calls.length - room),
       x: 0,
@@ -218,4 +218,10 @@ function layOutEngine(model: PoolModel, engine: ViewEngine, x: number, y: number
   const h = barY + barHeight + ENGINE_PADDING_PX - y;
   const hiddenSlots = engine.info.batchCallsMax - count;
   return { engine, x, y, w, h, slots, hiddenSlots, trays, bar: { x: left, y: barY, w: inner, h: barHeight } };
+}
+
+/** The attained service below which calls enter the level, as people read it; undefined for the last one. */
+function boundOf({ levelBoundsMs, measures }: ViewPool, level: number): string | undefined {
+  const bound = levelBoundsMs[level];
+  return bound === undefined ? undefined : formatAttained(bound, measures);
 }

@@ -1,6 +1,6 @@
 /** What the service tells browsers: over one stream of events for each page, and as answers. */
 
-import type { ViewProgram } from "@autellix/protocol/view";
+import type { ViewMeasures, ViewProgram } from "@autellix/protocol/view";
 import type { HappeningCounts } from "./happenings.ts";
 import type { PoolChanges, PoolShot } from "./pool-model.ts";
 import type { CallStory } from "./story.ts";
@@ -28,6 +28,8 @@ export interface ProgramAnswer {
   calls: CallStory[];
   /** Of its calls, as many have been seen: `calls` are the youngest of them. */
   callsSeen: number;
+  /** Unit of what it attained; undefined: time. */
+  measures?: ViewMeasures | undefined;
   /** Look of its colour. */
   look: number;
   atMs: number;

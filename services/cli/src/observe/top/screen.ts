@@ -2,7 +2,7 @@
 import { type PoolPicture, programKey, type ViewEngine, type ViewPool, type ViewProgram } from "@autellix/protocol";
 import { byKey } from "../listing.ts";
 import type { SortKey } from "../options.ts";
-import { bar, cells, duration, fit, paint, type Style, short } from "../text.ts";
+import { attainedText, bar, cells, duration, fit, paint, type Style, short } from "../text.ts";
 import type { Letters } from "./letters.ts";
 import type { Rate } from "./rates.ts";
 
@@ -251,11 +251,12 @@ function slotPieces({ letters }: TopView, picture: PoolPicture, { run, info }: V
 interface Row {
   pool: string;
   program: ViewProgram;
+  measures: ViewPool["measures"];
 }
 
 function sortedPrograms({ pools, sort }: TopView): Row[] {
   const rows = pools.flatMap(({ pool, picture }) =>
-    [...(picture?.programs.values() ?? [])].map((program) => ({ pool, program })),
+    [...(picture?.programs.values() ?? [])].map((program) => ({ pool, program, measures: picture?.pool?.measures })),
   );
   const isActive = ({ calls }: ViewProgram) => (calls.running + calls.waiting > 0 ? 0 : 1);
   // What runs comes first whatever the order; what ended lately before what ended long ago.
@@ -297,7 +298,10 @@ function columnsOf({ columns }: Size, many: boolean): ProgramColumn[] {
   if (columns < 120) return all;
   return [
     ...all,
-    right("ATTAINED", 9, ({ attained }) => short(attained)),
+    {
+      ...{ title: "ATTAINED", width: 10, align: "right" },
+      value: ({ program, measures }) => attainedText(program.attained, measures),
+    },
     { title: "STATE", width: 8, align: "left", value: ({ program }) => stateOf(program) },
     { title: "PIN", width: 20, align: "left", value: ({ program }) => program.pin ?? "" },
     { title: "TENANT", width: 16, align: "left", value: ({ program }) => program.tenant },

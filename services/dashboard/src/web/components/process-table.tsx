@@ -2,7 +2,7 @@
 
 import type { ViewProgram } from "@autellix/protocol/view";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { formatCount, formatMs, levelName } from "../../shared/format.ts";
+import { formatAttained, formatCount, formatMs, levelName } from "../../shared/format.ts";
 import { programPath } from "../../shared/paths.ts";
 import type { PoolModel } from "../../shared/pool-model.ts";
 import { type Column, sortedRows, type TableFilter, type TableOrder, visibleRange } from "../../shared/table-rows.ts";
@@ -25,7 +25,11 @@ interface Head {
 const HEADS: readonly Head[] = [
   { column: "program", name: "Program", about: "one run of an agent: calls, and tools between them" },
   { column: "level", name: "Level", about: "the queue that its next call would enter" },
-  { column: "attained", name: "Attained", about: "attained service: what the policy ranks by" },
+  {
+    column: "attained",
+    name: "Attained",
+    about: "attained service: what the policy ranks by, in time or tokens (tok)",
+  },
   { column: "service", name: "Service", about: "time that its ended calls spent in a batch", wide: true },
   { column: "waited", name: "Waited", about: "time that its ended calls waited" },
   { column: "waiting", name: "Waiting", about: "calls that wait now" },
@@ -161,7 +165,7 @@ function Row({ model, row, index }: { model: PoolModel; row: ViewProgram; index:
         {program.state === "ended" && <span class="tag">ended</span>}
       </Cell>
       <Cell column="level">{levelName(program.level)}</Cell>
-      <Cell column="attained">{formatMs(program.attained)}</Cell>
+      <Cell column="attained">{formatAttained(program.attained, model.pool.measures)}</Cell>
       <Cell column="service" wide>
         {formatMs(program.serviceMs)}
       </Cell>

@@ -1,6 +1,6 @@
 /** Queues and engines, with calls as chips that move between them. */
 import { useEffect, useRef } from "preact/hooks";
-import { formatMs, levelName } from "../../shared/format.ts";
+import { levelName } from "../../shared/format.ts";
 import { nameOf, type PoolModel } from "../../shared/pool-model.ts";
 import { type Chip, type EngineBox, type Lane, layOut, type StageLayout } from "../../shared/stage-layout.ts";
 import { useWidth } from "./use-width.ts";
@@ -81,7 +81,7 @@ function LaneView({ lane, isSingle }: { lane: Lane; isSingle: boolean }) {
     >
       <span class="lane-name">{isSingle ? "queue" : lane.name}</span>
       <span class="lane-bound">
-        {isSingle ? "in order of arrival" : lane.bound === undefined ? "the rest" : `< ${formatMs(lane.bound)}`}
+        {isSingle ? "in order of arrival" : lane.bound === undefined ? "the rest" : `< ${lane.bound}`}
       </span>
       {lane.hidden > 0 && <span class="lane-hidden">+{lane.hidden}</span>}
     </div>

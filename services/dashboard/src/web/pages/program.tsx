@@ -1,6 +1,6 @@
 /** A program's page: the answer to "where did the time go?". */
 import { useEffect, useState } from "preact/hooks";
-import { formatMs, levelName } from "../../shared/format.ts";
+import { formatAttained, formatMs, levelName } from "../../shared/format.ts";
 import { poolPath, programPath } from "../../shared/paths.ts";
 import type { ProgramAnswer } from "../../shared/wire.ts";
 import { StoryView } from "../components/story-view.tsx";
@@ -62,7 +62,7 @@ function Story({ answer }: { answer: ProgramAnswer }) {
           />
           <Fact
             name="Attained"
-            value={formatMs(program.attained)}
+            value={formatAttained(program.attained, answer.measures)}
             of="of service"
             about="what the policy ranks it by"
           />
