@@ -221,6 +221,9 @@ async function query(expr: string): Promise<Vector> {
   return await prometheus.api<Vector>("query", { query: expr });
 }
 
+/** A Prometheus that has just started has no past: a query about it is asked of now. */
+const PAST = / offset \d+[smh]/g;
+
 /** Every metric that a process declares, with or without samples now, and every recorded one. */
 async function knownMetrics({ groups }: LoadedRules): Promise<Set<string>> {
   const declared = [...(await pages()).values()].flatMap((page) =>
@@ -240,7 +243,7 @@ async function faultsOf({ where, expr }: Query, known: ReadonlySet<string>): Pro
   const faults: string[] = [];
   for (const part of comparedParts(expr)) {
     try {
-      const { result } = await query(part);
+      const { result } = await query(part.replaceAll(PAST, ""));
       if (!result.some(({ value }) => value[1] !== "NaN")) faults.push(`${where}: no data for ${part}`);
     } catch (error) {
       faults.push(`${where}: ${error instanceof Error ? error.message : String(error)} (${part})`);
