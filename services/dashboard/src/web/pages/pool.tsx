@@ -61,7 +61,7 @@ function Live({ model, version }: { model: PoolModel; version: number }) {
       <Facts model={model} />
       {isIdle && (
         <p class="hint">
-          No calls yet. Send some, or watch the <a href="/replay">replay</a>: the same short and long programs under two
+          No calls now. Send some, or watch the <a href="/replay">replay</a>: the same short and long programs under two
           policies.
         </p>
       )}
