@@ -179,8 +179,8 @@ export class Scheduler {
     const { state } = this;
     for (const call of engine.run) if (isPreempted(call, engine, stamp)) state.totals.preemptions++;
     // One of the reserve has run if it was served since.
-    for (const [at, call] of engine.reserve.entries())
-      if (call.serviceMs > (engine.reserveServedMs[at] ?? 0) && isPreempted(call, engine, stamp))
+    for (const [place, call] of engine.reserve.entries())
+      if (call.serviceMs > (engine.reserveServedMs[place] ?? 0) && isPreempted(call, engine, stamp))
         state.totals.preemptions++;
     engine.planNumber = state.takePlanNumber();
     const planned = (call: Call): PlannedCall => {

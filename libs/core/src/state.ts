@@ -279,16 +279,13 @@ export class State {
     this.calibrator?.learn(service);
     const { engine, program } = call;
     if (!engine?.capacity.retains || program.alone) return;
-    const { policy } = this.config;
-    const next = policy.keeps === "next-to-run" ? nextCall(program.id, at) : undefined;
     const context: Retained = {
       call: call.id,
       engine,
       program,
       thread: call.thread,
       blocks: engine.blocksOf(call.contextTokens, 0),
-      level: next ? this.nextLevel(program, at) : 0,
-      rank: (next && policy.ranks?.(program, next)) ?? 0,
+      ...(this.config.policy.keeps === "next-to-run" ? this.nextPlace(program, at) : { level: 0, rank: 0 }),
       order: this.takeOrder(),
       tier: "engine",
     };
@@ -296,9 +293,14 @@ export class State {
     if (program.endedAt !== undefined) this.dropRetained(program);
   }
 
-  /** The level that a call would enter which the program sent now. */
-  nextLevel(program: ProgramEntry, at: Millis): number {
-    return levelOf(this.ladder, this.config.policy.inherits(program, nextCall(program.id, at), at));
+  /** The level that a call would enter which the program sent now, and its place there. */
+  nextPlace(program: ProgramEntry, at: Millis): Pick<Call, "level" | "rank"> {
+    const { policy } = this.config;
+    const call = nextCall(program.id, at);
+    return {
+      level: levelOf(this.ladder, policy.inherits(program, call, at)),
+      rank: policy.ranks?.(program, call) ?? 0,
+    };
   }
 
   /** No call of the program comes any more: it was ended, or is forgotten. */

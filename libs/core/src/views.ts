@@ -223,7 +223,7 @@ export class Views {
       serviceMs: entry.serviceMs,
       waitingMs: entry.waitingMs,
       attained: entry.attained,
-      level: this.state.nextLevel(entry, at),
+      level: this.state.nextPlace(entry, at).level,
       calls: { waiting: entry.threadCount - runningCount, running: runningCount, ended: entry.endedCalls },
       arrivedAt: entry.arrivedAt,
       lastUseAt: entry.lastUse(),

@@ -2,7 +2,7 @@ export * from "./frozen.ts";
 export { type CallSpec, longestContext, type ProgramSpec, promptTokensOf } from "./program.ts";
 export { Histogram, Pmf, Random } from "./random.ts";
 export { type RecordedCall, RecordedCalls, traceOf } from "./recorded-calls.ts";
-export { asRecorded } from "./recorded-engine.ts";
+export { recordedPreset, recordedSystem } from "./recorded-engine.ts";
 export { type Divergence, type Replay, type ReplayedInput, recordedConfig, replay, THROWS } from "./replay.ts";
 export type { CallResult, EngineResult, ProgramResult, SimulationResult } from "./results.ts";
 export * from "./sharing.ts";

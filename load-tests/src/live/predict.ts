@@ -1,6 +1,14 @@
 /** What the simulator says to a recorded live run: the same calls, engine and rules, with a preset's costs. */
 import type { EnginePreset } from "@autellix/engines/cost";
-import { asRecorded, programsOfTrace, recordedConfig, type System, simulate, systems } from "@autellix/simulation";
+import {
+  programsOfTrace,
+  recordedConfig,
+  recordedPreset,
+  recordedSystem,
+  type System,
+  simulate,
+  systems,
+} from "@autellix/simulation";
 import type { Recording } from "./arm.ts";
 
 export interface Prediction {
@@ -36,7 +44,13 @@ export function predict(
     hostCache: false,
     swapPer: "call",
   };
-  const played = simulate({ programs, engines: 1, ...asRecorded(capacity, preset, system), plansOn: "arrival" });
+  const played = simulate({
+    programs,
+    engines: 1,
+    preset: recordedPreset(capacity, preset),
+    system: recordedSystem(capacity, system),
+    plansOn: "arrival",
+  });
   const [{ busyMs = 0, swapMs = 0, swapOuts = 0, swapIns = 0, cachedTokens = 0, prefilledTokens = 0 } = {}] =
     played.engine;
   const times = played.programs.flatMap(({ index, arrivedAtMs, endedAtMs }) =>

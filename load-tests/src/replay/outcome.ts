@@ -3,11 +3,12 @@ import { type BalancerName, balancers, type EngineCapacity, type Input, isBalanc
 import { readPreset } from "@autellix/engines/preset-file";
 import { InputLogError, readInputLog } from "@autellix/protocol/input-log";
 import {
-  asRecorded,
   longestContext,
   type ProgramSpec,
   programsOfTrace,
   RecordedCalls,
+  recordedPreset,
+  recordedSystem,
   simulate,
   systems,
   traceOf,
@@ -65,18 +66,17 @@ function hear(recorded: RecordedCalls, input: Input, line: number): void {
 export function outcomeText(recording: Recording, options: ReplayOptions): string {
   const { programs, capacity, balancer } = recording;
   const engines = options.engines ?? recording.engines;
-  const model = readPreset(options.preset);
-  const [longest, kvTokens] = [longestContext(programs), asRecorded(capacity, model, systems.fcfs).preset.kvTokens];
-  if (longest > kvTokens)
+  const preset = recordedPreset(capacity, readPreset(options.preset));
+  const longest = longestContext(programs);
+  if (longest > preset.kvTokens)
     throw new UnreadableFile(
-      `context_too_long: a call comes to ${longest} tokens of context, and an engine holds ${kvTokens}`,
+      `context_too_long: a call comes to ${longest} tokens of context, and an engine holds ${preset.kvTokens}`,
     );
   const played = options.policies.map((policy): Played => {
-    const { preset, system: known } = asRecorded(capacity, model, systems[policy]);
+    const known = recordedSystem(capacity, systems[policy]);
     const system = balancer === undefined ? known : { ...known, balancer: balancers[balancer] };
     return { policy, result: simulate({ programs, engines, preset, system }) };
   });
-  const { batchCallsMax } = capacity ?? model;
-  const engine = `${engines} × ${options.preset} with batches of ${batchCallsMax} calls`;
+  const engine = `${engines} × ${options.preset} with batches of ${preset.batchCallsMax} calls`;
   return `${recording.text}, on ${engine}\n\n${simulationText(programs, played)}`;
 }

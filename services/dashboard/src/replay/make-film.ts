@@ -5,7 +5,6 @@ import { type EngineCapacity, type Input, Scheduler } from "@autellix/core";
 import { type EnginePreset, isPresetName, presets } from "@autellix/engines/cost";
 import { InputLogError, readInputLog } from "@autellix/protocol/input-log";
 import {
-  asRecorded,
   isSystemName,
   isWorkloadName,
   longestContext,
@@ -13,6 +12,8 @@ import {
   programsOfTrace,
   RecordedCalls,
   recordedConfig,
+  recordedPreset,
+  recordedSystem,
   simulate,
   systems,
   traceOf,
@@ -66,10 +67,12 @@ function filmOfPrograms(
   engine: { preset: EnginePreset; capacity?: EngineCapacity | undefined },
 ): Film {
   if (!isSystemName(policy)) throw new RangeError(`there is no policy ${policy}`);
-  const recorded = asRecorded(engine.capacity, engine.preset, systems[policy]);
-  const [longest, { kvTokens }] = [longestContext(programs), recorded.preset];
-  if (longest > kvTokens) throw new RangeError(`a call comes to ${longest} tokens, and an engine holds ${kvTokens}`);
-  const spec = { programs, engines, ...recorded, plansOn: "arrival" } as const;
+  const preset = recordedPreset(engine.capacity, engine.preset);
+  const longest = longestContext(programs);
+  if (longest > preset.kvTokens)
+    throw new RangeError(`a call comes to ${longest} tokens, and an engine holds ${preset.kvTokens}`);
+  const system = recordedSystem(engine.capacity, systems[policy]);
+  const spec = { programs, engines, preset, system, plansOn: "arrival" } as const;
   // The same run twice: first to know how long it is, then with the camera on.
   const lengthMs = simulate(spec).endedAtMs;
   const names = programs.map(({ id }) => id);

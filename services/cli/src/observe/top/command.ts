@@ -52,7 +52,6 @@ async function printed({ everyMs, count }: ObserveOptions, pools: () => TopPool[
   const end = () => {
     isOpen = false;
   };
-  process.stdout.once("error", end);
   process.once("SIGINT", end).once("SIGTERM", end);
   for (let number = 0; number < count && isOpen; number++) {
     await new Promise((resolve) => setTimeout(resolve, everyMs));
