@@ -3,7 +3,8 @@ import { copyFile, mkdtemp, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { LlamaContextSequence } from "node-llama-cpp";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { hash } from "../src/hash.ts";
 import type { LlamaCall } from "../src/llama/call.ts";
 import { type LlamaEngine, openLlamaEngine } from "../src/llama/index.ts";
@@ -12,6 +13,7 @@ import { tinyModel, writeTinyModel } from "../src/tiny-model/index.ts";
 import { advance, chat, complete, open } from "./contract.ts";
 import { llamaContract } from "./llama-contract.ts";
 
+const evaluated = LlamaContextSequence.prototype.controlledEvaluate;
 const folder = await mkdtemp(join(tmpdir(), "autellix-engines-"));
 const modelFile = join(folder, "tiny.gguf");
 await writeTinyModel(modelFile, { seed: 1 });
@@ -54,6 +56,44 @@ describe("the llama engine on the tiny model", () => {
       expect(new Set(lengths).size).toBeGreaterThan(15);
       expect(lengths.at(-1)).toBeLessThan(400);
       expect(lengths[20]).toBeGreaterThan(10);
+    }
+  });
+
+  it("decodes a batch in the order of its places, whatever order it was given in and whoever left before", async () => {
+    // The library's own number of a sequence: what llama.cpp goes by.
+    const numberOf = (sequence: unknown) => (sequence as { _sequenceId: number })._sequenceId;
+    const decoded: number[] = [];
+    const evaluate = vi.spyOn(LlamaContextSequence.prototype, "controlledEvaluate").mockImplementation(function (
+      this: LlamaContextSequence,
+      ...args
+    ) {
+      decoded.push(numberOf(this));
+      return evaluated.apply(this, args);
+    });
+    try {
+      const calls = new Set<EngineCall>();
+      for (let round = 0; round < 30; round++) {
+        while (calls.size < 8) {
+          const call = await open(engine, chat(`Question ${round}: why so?`, { completionTokensMax: 500 }));
+          calls.add(call);
+          while (call.completionTokens === 0) await engine.step([call]);
+        }
+        const batch = [...calls].sort((a, b) => hash(round, a.ids[0] ?? 0) - hash(round, b.ids[0] ?? 0)).slice(0, 6);
+        decoded.length = 0;
+        const { calls: results } = await engine.step(batch);
+        expect(results.map(({ call }) => call)).toEqual(batch);
+        expect(decoded).toEqual([...decoded].sort((a, b) => a - b));
+        for (const { call, finish } of results) {
+          expect(numberOf((call as LlamaCall).slot?.sequence)).toBe((call as LlamaCall).slot?.place);
+          if (finish !== undefined || call === batch[round % 6]) {
+            await engine.close(call);
+            calls.delete(call);
+          }
+        }
+      }
+      for (const call of calls) await engine.close(call);
+    } finally {
+      evaluate.mockRestore();
     }
   });
 

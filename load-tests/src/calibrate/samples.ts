@@ -7,6 +7,7 @@
  */
 import type { Engine, EngineCall, StepCall, Swap } from "@autellix/engines";
 import { attendedBy } from "@autellix/engines/cost";
+import { createRandom, type Random } from "../random.ts";
 import { median } from "../stats.ts";
 import { chatOf } from "./chat.ts";
 import { sampleServer } from "./server-samples.ts";
@@ -47,6 +48,11 @@ export interface SampleOptions {
 
 /** A call generates beside so many prompts of others. */
 const NEIGHBOURS_MAX = 2;
+/**
+ * Contexts on the engine beside a whole batch. In operation a batch is any of the contexts that the engine holds, and
+ * llama.cpp takes those that do not lie beside each other one after the other (decision 0035).
+ */
+const OTHERS_MAX = 4;
 /** Tokens of the prompt that shows how the engine counts. */
 const PROBE_TOKENS = 200;
 const CHARS_PER_TOKEN = 4.5;
@@ -89,7 +95,13 @@ class Sampler {
       await this.#prefill(call, at % 2 === 0 ? [] : calls.slice(Math.max(0, at - NEIGHBOURS_MAX), at));
     }
     onProgress?.(`contexts of ${level} tokens: generation`);
-    for (const batch of batches) if (batch <= calls.length) await this.#point(calls.slice(0, batch), () => false);
+    const random = createRandom(level);
+    for (const batch of batches)
+      if (batch <= calls.length)
+        await this.#point(
+          () => someOf(calls, batch, random),
+          () => false,
+        );
     onProgress?.(`contexts of ${level} tokens: transfers`);
     await this.#swap(calls[0]);
   }
@@ -103,7 +115,8 @@ class Sampler {
   async #grow(level: number): Promise<EngineCall[]> {
     const { kvBlocks, blockTokens, residentCallsMax } = this.#engine.info;
     const room = Math.floor((kvBlocks * blockTokens) / (level + this.#answerTokens + blockTokens));
-    const count = Math.max(1, Math.min(this.#options.batches.at(-1) ?? 1, residentCallsMax, room));
+    const wanted = (this.#options.batches.at(-1) ?? 1) + OTHERS_MAX;
+    const count = Math.max(1, Math.min(wanted, residentCallsMax, room));
     const before = this.#calls;
     this.#calls = [];
     for (const unused of before.splice(count)) await this.#engine.close(unused);
@@ -122,13 +135,16 @@ class Sampler {
   async #prefill(call: EngineCall, others: readonly EngineCall[]): Promise<void> {
     const batch = others.slice(0, this.#engine.info.batchCallsMax - 1);
     const hasPrompt = () => call.completionTokens > 0;
-    for (let point = 0; !hasPrompt(); point++) await this.#point(point === 0 ? [call, ...batch] : [call], hasPrompt);
+    for (let point = 0; !hasPrompt(); point++)
+      await this.#point(() => (point === 0 ? [call, ...batch] : [call]), hasPrompt);
   }
 
-  async #point(batch: readonly EngineCall[], ended: () => boolean): Promise<void> {
+  /** @param nextBatch of each step; they are alike. */
+  async #point(nextBatch: () => readonly EngineCall[], ended: () => boolean): Promise<void> {
     const points: StepPoint[] = [];
     for (let step = 0; step < this.#options.repeats && !ended(); step++) {
       this.#options.signal?.throwIfAborted();
+      const batch = nextBatch();
       const contexts = new Map(batch.map((call) => [call, call.contextTokens]));
       const { calls, durationMs } = await this.#engine.step(batch);
       for (const { error } of calls) if (error !== undefined) throw error;
@@ -151,6 +167,11 @@ class Sampler {
       this.samples.swaps.push({ direction: "in", ...back });
     }
   }
+}
+
+function someOf(calls: readonly EngineCall[], count: number, random: Random): EngineCall[] {
+  const left = [...calls];
+  return Array.from({ length: count }, () => left.splice(random.int(0, left.length - 1), 1)).flat();
 }
 
 /** Of the engine's tokenizer, for prompts that are made up. */

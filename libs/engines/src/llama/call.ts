@@ -1,10 +1,10 @@
 /** One call on the llama engine: its ids, its text, and where how much of its context lies. */
 import { randomInt } from "node:crypto";
 import type { AnswerDelta, ChatCall } from "@autellix/protocol";
-import type { LlamaContextSequence } from "node-llama-cpp";
 import type { HostFile } from "../host-tier.ts";
 import type { EngineCall } from "../port.ts";
 import type { Answer, Pushed } from "./answer.ts";
+import type { Slot } from "./slots.ts";
 
 const SEED_MAX = 0x7fffffff;
 
@@ -27,8 +27,8 @@ export class LlamaCall implements EngineCall {
   /** Of its random numbers. Drawn here where the caller gave none: then a later attempt goes on with others. */
   readonly seed: number;
   readonly #prompt: readonly number[];
-  sequence: LlamaContextSequence | undefined;
-  /** Tokens whose KV is in `sequence`. */
+  slot: Slot | undefined;
+  /** Tokens whose KV is in `slot`. */
   contextTokens = 0;
   host: HostFile | undefined;
   /** Tokens whose KV is in `host`. */

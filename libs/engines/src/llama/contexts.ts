@@ -1,9 +1,10 @@
 /** Contexts of llama calls: on the engine, in the host tier, and from one call or engine to the next. */
 import { createHash } from "node:crypto";
-import type { LlamaContext } from "node-llama-cpp";
+import type { LlamaContextSequence } from "node-llama-cpp";
 import type { HostFile } from "../host-tier.ts";
 import type { Swap } from "../port.ts";
 import type { LlamaCall } from "./call.ts";
+import type { Slots } from "./slots.ts";
 import type { Tier } from "./tier.ts";
 
 /** What a taker must know of a context that was left. */
@@ -13,14 +14,16 @@ interface Left {
 }
 
 export class Contexts {
+  /** Stepped last: who gets a context shall lie beside them. */
+  batch: readonly LlamaCall[] = [];
   readonly swaps = { swapOuts: 0, swapIns: 0, swapBytes: 0, swapMs: 0 };
-  readonly #context: LlamaContext;
+  readonly #slots: Slots;
   readonly #tier: Tier | undefined;
   /** Of model and context: a state file of another one would crash the process. */
   readonly #fingerprint: string;
 
-  constructor(context: LlamaContext, tier: Tier | undefined, fingerprint: string) {
-    this.#context = context;
+  constructor(slots: Slots, tier: Tier | undefined, fingerprint: string) {
+    this.#slots = slots;
     this.#tier = tier;
     this.#fingerprint = fingerprint;
   }
@@ -30,17 +33,15 @@ export class Contexts {
   }
 
   /** @throws Error when all contexts are taken. */
-  acquire(call: LlamaCall): NonNullable<LlamaCall["sequence"]> {
-    if (call.sequence === undefined && this.#context.sequencesLeft === 0) {
-      throw new Error(`no context is free: all ${this.#context.totalSequences} are taken`);
-    }
-    call.sequence ??= this.#context.getSequence();
-    return call.sequence;
+  acquire(call: LlamaCall): LlamaContextSequence {
+    call.slot ??= this.#slots.take(this.batch.flatMap(({ slot }) => (slot === undefined ? [] : [slot.place])));
+    if (call.slot === undefined) throw new Error(`no context is free: all ${this.#slots.size} are taken`);
+    return call.slot.sequence;
   }
 
   /** Frees what the call has, in both tiers. */
   async release(call: LlamaCall): Promise<void> {
-    await Promise.all([this.#releaseSequence(call), this.#releaseHost(call)]);
+    await Promise.all([this.#releaseSlot(call), this.#releaseHost(call)]);
   }
 
   /** The same for a call that goes on: its prompt will be evaluated again. */
@@ -50,16 +51,16 @@ export class Contexts {
   }
 
   async swapOut(call: LlamaCall): Promise<Swap | undefined> {
-    const { contextTokens, sequence } = call;
-    if (this.#tier === undefined || sequence === undefined || contextTokens === 0) return undefined;
+    const { contextTokens, slot } = call;
+    if (this.#tier === undefined || slot === undefined || contextTokens === 0) return undefined;
     const startMs = performance.now();
     const { baseBytes, tokenBytes } = this.#tier;
     const file = await this.#tier.files.save(
       baseBytes + contextTokens * tokenBytes,
-      async (path) => (await sequence.saveStateToFile(path)).fileSize,
+      async (path) => (await slot.sequence.saveStateToFile(path)).fileSize,
     );
     if (file === undefined) return undefined;
-    await this.#releaseSequence(call);
+    await this.#releaseSlot(call);
     this.#putHost(call, file, contextTokens, contextTokens);
     return this.#swapped("swapOuts", contextTokens, file.bytes, startMs);
   }
@@ -96,8 +97,8 @@ export class Contexts {
       ended.hostTokens = 0;
       return;
     }
-    call.sequence = ended.sequence;
-    ended.sequence = undefined;
+    call.slot = ended.slot;
+    ended.slot = undefined;
     ended.contextTokens = 0;
     try {
       await this.#truncate(call, common);
@@ -147,7 +148,7 @@ export class Contexts {
   }
 
   async #truncate(call: LlamaCall, tokens: number): Promise<void> {
-    const { sequence } = call;
+    const sequence = call.slot?.sequence;
     if (sequence === undefined) throw new Error("the call has no context");
     const all = sequence.nextTokenIndex;
     if (tokens < all) {
@@ -168,11 +169,11 @@ export class Contexts {
     return { tokens, bytes, durationMs };
   }
 
-  async #releaseSequence(call: LlamaCall): Promise<void> {
-    const { sequence } = call;
-    call.sequence = undefined;
+  async #releaseSlot(call: LlamaCall): Promise<void> {
+    const { slot } = call;
+    call.slot = undefined;
     call.contextTokens = 0;
-    await sequence?.dispose();
+    if (slot !== undefined) await this.#slots.giveBack(slot);
   }
 
   async #releaseHost(call: LlamaCall): Promise<void> {

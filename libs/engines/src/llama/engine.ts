@@ -85,6 +85,7 @@ export class LlamaEngine implements Engine {
       return await this.#alone(async () => {
         // A transfer that was on its way may have taken the context away meanwhile.
         for (const call of calls) checkSteppable(call);
+        this.#parts.contexts.batch = calls;
         const startMs = performance.now();
         const results = await this.#advance(calls);
         const durationMs = performance.now() - startMs;
@@ -142,7 +143,7 @@ export class LlamaEngine implements Engine {
   }
 
   counters(): EngineCounters {
-    const resident = [...this.#calls].filter((call) => call.sequence !== undefined);
+    const resident = [...this.#calls].filter((call) => call.slot !== undefined);
     const { contexts, batches } = this.#parts;
     return {
       ...this.#counts,
@@ -195,8 +196,9 @@ export class LlamaEngine implements Engine {
     };
     const slice = [...passes].find(([, pass]) => pass.prefill);
     if (slice !== undefined) await run(slice);
-    // Pending together, they are decoded in one llama batch.
-    await Promise.all([...passes].filter(([, pass]) => !pass.prefill).map(run));
+    // Pending together, they are decoded in one llama batch; in the order of their places it takes the fewest passes.
+    const decodes = [...passes].filter(([, pass]) => !pass.prefill).sort(([a], [b]) => placeOf(a) - placeOf(b));
+    await Promise.all(decodes.map(run));
     return calls.map((call) => {
       const result = results.get(call);
       if (result === undefined) throw new Error("a call of the batch has no result");
@@ -226,6 +228,11 @@ export class LlamaEngine implements Engine {
       return { ...result, prefilledTokens: 0, error };
     }
   }
+}
+
+/** A call that generates has a slot. */
+function placeOf({ slot }: LlamaCall): number {
+  return slot?.place ?? 0;
 }
 
 function checkSteppable(call: LlamaCall): void {

@@ -7,6 +7,7 @@ import { type Log, loadModel, logsArrived, messageOf, useLlama } from "./library
 import { CallMaker } from "./make-call.ts";
 import { freeSamplers } from "./samplers.ts";
 import { CPU_SLICE_TOKENS_MAX, GPU_SLICE_TOKENS_MAX, measureSlice } from "./slice.ts";
+import { Slots } from "./slots.ts";
 import { fingerprintOf, openTier, type Tier } from "./tier.ts";
 
 export type { LlamaEngine } from "./engine.ts";
@@ -90,8 +91,9 @@ export async function openLlamaEngine(options: LlamaOptions): Promise<LlamaEngin
     const sized = { ...limits, contextTokensMax, sliceTokensMax: Math.min(sliceTokensMax, contextTokensMax) };
     const batches = new BatchCounter();
     const context = await makeContext(model, batches, sized);
-    const sliceTokens = options.sliceTokens ?? (await measure(context, sized));
-    tier = await openTier(context, BLOCK_TOKENS, options);
+    const slots = new Slots(context);
+    const sliceTokens = options.sliceTokens ?? (await measure(slots, sized));
+    tier = await openTier(slots, BLOCK_TOKENS, options);
     batches.reset();
     const loaded = model;
     return new LlamaEngine({
@@ -109,7 +111,7 @@ export async function openLlamaEngine(options: LlamaOptions): Promise<LlamaEngin
         retains: true,
       },
       calls: new CallMaker(model, contextTokensMax),
-      contexts: new Contexts(context, tier, await fingerprintOf(options.modelFile, context)),
+      contexts: new Contexts(slots, tier, await fingerprintOf(options.modelFile, context)),
       sliceTokens,
       hostBlockBytes: tier?.blockBytes,
       batches,
@@ -162,10 +164,12 @@ async function makeContext(
 }
 
 async function measure(
-  context: LlamaContext,
+  slots: Slots,
   limits: { stepMsMax: number; batchCallsMax: number; sliceTokensMax: number },
 ): Promise<number> {
-  const sequence = context.getSequence();
+  const slot = slots.take([]);
+  if (slot === undefined) throw new Error("no context is free");
+  const { sequence } = slot;
   try {
     return await measureSlice({
       evaluate: async (tokens) => {
@@ -178,7 +182,7 @@ async function measure(
       sliceTokensMax: limits.sliceTokensMax,
     });
   } finally {
-    await sequence.dispose();
+    await slots.giveBack(slot);
   }
 }
 
