@@ -41,12 +41,15 @@ export class Service {
   declare sinceLost: number;
   /** The call is not demoted before it had so much: more than it had before its context was lost. */
   declare leastTurn: number;
+  /** When it was in a batch for the first time, if somebody watched then; else infinite. For people. */
+  declare ranAt: Millis;
 
   constructor() {
     this.ms = 0;
     this.quantumUsed = 0;
     this.sinceLost = 0;
     this.leastTurn = 0;
+    this.ranAt = Number.POSITIVE_INFINITY;
   }
 }
 

@@ -43,8 +43,6 @@ export class Changes {
   /** With the batch that it had at the last look. */
   readonly engines = new Map<Engine, Lists>();
   private readonly ended = new Map<CallId, EndedCallView>();
-  /** When they were in a batch for the first time. */
-  private readonly ranAt = new WeakMap<Call, Millis>();
   /** Some were forgotten since the last look. */
   lost = false;
 
@@ -61,7 +59,7 @@ export class Changes {
 
   /** A plan has these calls in its batch. */
   ran(calls: readonly Call[], at: Millis): void {
-    for (const call of calls) if (!this.ranAt.has(call)) this.ranAt.set(call, at);
+    for (const { service } of calls) if (service.ranAt === Number.POSITIVE_INFINITY) service.ranAt = at;
   }
 
   /** A call is over: what it took is told even when it came and went between two looks. */
@@ -69,7 +67,6 @@ export class Changes {
     // An outcome that was there already comes without figures.
     const waitingMs = Math.max(0, finished.found ? waitedMs(call, at) : finished.waitingMs);
     const serviceMs = Math.max(0, finished.found ? call.servedMs + call.serviceMs : finished.serviceMs);
-    const ranAt = this.ranAt.get(call) ?? Number.POSITIVE_INFINITY;
     const { contextTokens, completionTokens } = finished;
     const isCounted = contextTokens !== undefined && completionTokens !== undefined;
     this.ended.delete(call.id);
@@ -83,7 +80,7 @@ export class Changes {
       attempt: call.attempt,
       arrivedAt: call.arrivedAt,
       endedAt: at,
-      queuedMs: Math.min(waitingMs, Math.max(0, ranAt - call.arrivedAt)),
+      queuedMs: Math.min(waitingMs, Math.max(0, call.service.ranAt - call.arrivedAt)),
       waitingMs,
       serviceMs,
       ...(isCounted ? { promptTokens: Math.max(0, contextTokens - completionTokens), completionTokens } : {}),

@@ -30,7 +30,7 @@ it("reads a file, and names what is in it", async () => {
   const id = presetId(path);
   expect(id).toMatch(/one\.json#[0-9a-f]{8}$/);
   expect(readPreset(id)).toEqual(preset);
-  const other = { ...preset, cost: { ...preset.cost, attendedTokenMs: 0.5, prefillMs: 0.25 } };
+  const other = { ...preset, cost: { ...preset.cost, attendedTokenMs: 0.5, mixedMs: 0.125, prefillMs: 0.25 } };
   await file("one.json", { preset: other });
   expect(presetId(path)).not.toBe(id);
   expect(readPreset(path)).toEqual(other);

@@ -46,6 +46,7 @@ const details = {
   serviceMs: field(count, "service of the call"),
   waitingMs: field(count, "waiting of the call"),
   downMs: field(count, "how long a server has been down"),
+  sliceTokens: field(whole, "prompt tokens that one step evaluates"),
   host: field(word, "address that is listened on"),
   port: field(whole, "port that is listened on"),
   subject: field(word, "subject of a message"),

@@ -11,6 +11,8 @@ export interface CalibratedEngine {
   gpu: "auto" | false;
   batchCallsMax: number;
   contextTokensMax: number;
+  /** Prompt tokens per step; default: measured at the start. */
+  sliceTokens?: number | undefined;
 }
 
 export interface CalibratedOptions {
@@ -31,11 +33,11 @@ export interface Calibrated {
 const REPEATS = 5;
 
 export async function calibrated(
-  { modelFile, gpu, batchCallsMax, contextTokensMax }: CalibratedEngine,
+  { modelFile, gpu, batchCallsMax, contextTokensMax, sliceTokens }: CalibratedEngine,
   { contextsMax, onlyProbe, onProgress, signal }: CalibratedOptions,
 ): Promise<Calibrated> {
   const engine = await openEngine(
-    llamaOptions({ modelFile, gpu, batchCallsMax, residentCallsMax: 2 * batchCallsMax, contextTokensMax }),
+    llamaOptions({ modelFile, gpu, batchCallsMax, residentCallsMax: 2 * batchCallsMax, contextTokensMax, sliceTokens }),
   );
   try {
     const charsPerToken = await charsPerTokenOf(engine);

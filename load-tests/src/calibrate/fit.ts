@@ -68,14 +68,15 @@ function fitSteps(points: readonly StepPoint[]): Required<CostModel> {
     point.contextTokens,
     point.decodeTokens,
     point.attendedTokens,
+    point.passes === 1 && point.kind === "mixed" ? 1 : 0,
   ]);
   const fitted = fitRelative(
     rows,
     points.map(({ durationMs }) => durationMs),
   );
-  const [stepMs = 0, prefillMs = 0, prefillTokenMs = 0, contextTokenMs = 0, decodeTokenMs = 0, attendedTokenMs = 0] =
-    fitted;
-  return { stepMs, prefillMs, prefillTokenMs, contextTokenMs, decodeTokenMs, attendedTokenMs };
+  const [stepMs = 0, prefillMs = 0, prefillTokenMs = 0, contextTokenMs = 0, decodeTokenMs = 0] = fitted;
+  const [attendedTokenMs = 0, mixedMs = 0] = fitted.slice(5);
+  return { stepMs, prefillMs, prefillTokenMs, contextTokenMs, decodeTokenMs, attendedTokenMs, mixedMs };
 }
 
 /** One transfer's time is a beginning and its bytes; both directions begin alike in the model, so the mean is taken. */

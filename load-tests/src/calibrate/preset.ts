@@ -38,7 +38,7 @@ export function rounded(value: number): number {
 
 export function fitText({ cost, swap, kvTokenBytes, errors }: Fitted): string {
   const numbers = [
-    `a step costs ${ms(cost.stepMs)} and ${ms(cost.prefillMs)} when it computes prompts, a prompt token ${ms(cost.prefillTokenMs)} and ${ms(1_000 * cost.attendedTokenMs)} per 1,000 tokens before it,`,
+    `a step costs ${ms(cost.stepMs)} and ${ms(cost.prefillMs)} when it computes prompts, ${ms(cost.mixedMs)} more when it also generates, a prompt token ${ms(cost.prefillTokenMs)} and ${ms(1_000 * cost.attendedTokenMs)} per 1,000 tokens before it,`,
     `a generated token ${ms(cost.decodeTokenMs)} and ${ms(1_000 * cost.contextTokenMs)} per 1,000 tokens of context`,
     swap === undefined
       ? "nothing was swapped: the engine has no host tier"

@@ -49,10 +49,12 @@ export interface SampleOptions {
 /** A call generates beside so many prompts of others. */
 const NEIGHBOURS_MAX = 2;
 /**
- * Contexts on the engine beside a whole batch. In operation a batch is any of the contexts that the engine holds, and
+ * Contexts on the engine beside a whole batch, over the batch. In operation a batch is any of the contexts that the engine holds, and
  * llama.cpp takes those that do not lie beside each other one after the other (decision 0035).
  */
-const OTHERS_MAX = 4;
+const OTHERS_SHARE = 1 / 2;
+/** Of contexts, for each size of a batch. */
+const SETS = 2;
 /** Tokens of the prompt that shows how the engine counts. */
 const PROBE_TOKENS = 200;
 const CHARS_PER_TOKEN = 4.5;
@@ -83,7 +85,7 @@ class Sampler {
     this.#engine = engine;
     this.#options = options;
     this.#charsPerToken = charsPerToken;
-    this.#answerTokens = 1 + options.repeats * (NEIGHBOURS_MAX + options.batches.length);
+    this.#answerTokens = 1 + options.repeats * (NEIGHBOURS_MAX + SETS * options.batches.length);
   }
 
   async measure(level: number): Promise<void> {
@@ -97,11 +99,8 @@ class Sampler {
     onProgress?.(`contexts of ${level} tokens: generation`);
     const random = createRandom(level);
     for (const batch of batches)
-      if (batch <= calls.length)
-        await this.#point(
-          () => someOf(calls, batch, random),
-          () => false,
-        );
+      for (let set = 0; set < SETS && batch <= calls.length; set++)
+        await this.#point(someOf(calls, batch, random), () => false);
     onProgress?.(`contexts of ${level} tokens: transfers`);
     await this.#swap(calls[0]);
   }
@@ -115,7 +114,7 @@ class Sampler {
   async #grow(level: number): Promise<EngineCall[]> {
     const { kvBlocks, blockTokens, residentCallsMax } = this.#engine.info;
     const room = Math.floor((kvBlocks * blockTokens) / (level + this.#answerTokens + blockTokens));
-    const wanted = (this.#options.batches.at(-1) ?? 1) + OTHERS_MAX;
+    const wanted = Math.ceil((this.#options.batches.at(-1) ?? 1) * (1 + OTHERS_SHARE));
     const count = Math.max(1, Math.min(wanted, residentCallsMax, room));
     const before = this.#calls;
     this.#calls = [];
@@ -135,16 +134,13 @@ class Sampler {
   async #prefill(call: EngineCall, others: readonly EngineCall[]): Promise<void> {
     const batch = others.slice(0, this.#engine.info.batchCallsMax - 1);
     const hasPrompt = () => call.completionTokens > 0;
-    for (let point = 0; !hasPrompt(); point++)
-      await this.#point(() => (point === 0 ? [call, ...batch] : [call]), hasPrompt);
+    for (let point = 0; !hasPrompt(); point++) await this.#point(point === 0 ? [call, ...batch] : [call], hasPrompt);
   }
 
-  /** @param nextBatch of each step; they are alike. */
-  async #point(nextBatch: () => readonly EngineCall[], ended: () => boolean): Promise<void> {
+  async #point(batch: readonly EngineCall[], ended: () => boolean): Promise<void> {
     const points: StepPoint[] = [];
     for (let step = 0; step < this.#options.repeats && !ended(); step++) {
       this.#options.signal?.throwIfAborted();
-      const batch = nextBatch();
       const contexts = new Map(batch.map((call) => [call, call.contextTokens]));
       const { calls, durationMs } = await this.#engine.step(batch);
       for (const { error } of calls) if (error !== undefined) throw error;

@@ -46,6 +46,8 @@ export interface EngineOptions {
   batchCallsMax: number | undefined;
   residentCallsMax: number | undefined;
   contextTokensMax: number | undefined;
+  /** Prompt tokens per step, for llama; default: measured at the start. */
+  sliceTokens?: number | undefined;
 }
 
 type Values = Partial<Record<keyof typeof ENGINE_FLAGS, string>>;
@@ -84,6 +86,7 @@ export function llamaOptions(
     batchCallsMax: number;
     residentCallsMax: number;
     contextTokensMax: number;
+    sliceTokens?: number | undefined;
   },
 ): EngineOptions {
   return { kind: "llama", url: undefined, dialect: undefined, slots: undefined, preset: "", ...given };
@@ -115,6 +118,7 @@ async function opened(options: EngineOptions): Promise<Engine> {
   }
   // Native code: loaded only where it is used.
   const { openLlamaEngine } = await import("@autellix/engines/llama");
-  const modelFile = options.modelFile ?? "";
-  return await openLlamaEngine({ modelFile, models: [basename(modelFile, ".gguf")], gpu: options.gpu, ...limits });
+  const { modelFile = "", gpu, sliceTokens } = options;
+  const slice = sliceTokens === undefined ? {} : { sliceTokens };
+  return await openLlamaEngine({ modelFile, models: [basename(modelFile, ".gguf")], gpu, ...limits, ...slice });
 }

@@ -46,10 +46,10 @@ export async function runLive(options: LiveOptions, env: NodeJS.ProcessEnv, hook
   const { onPhase, onStatus, signal } = hooks;
   const modelFile = await modelFileOf(options.modelFile, env, signal);
   const { gpu, batchCallsMax } = options;
-  const calibrate = async (onlyProbe: boolean): Promise<Calibrated> => {
+  const calibrate = async (onlyProbe: boolean, sliceTokens?: number): Promise<Calibrated> => {
     onPhase("calibrating the simulator on this engine");
     return await calibrated(
-      { modelFile, gpu, batchCallsMax, contextTokensMax: CONTEXT_TOKENS_MAX },
+      { modelFile, gpu, batchCallsMax, contextTokensMax: CONTEXT_TOKENS_MAX, sliceTokens },
       { contextsMax: CALIBRATE_CONTEXT_TOKENS, onlyProbe, onProgress: onStatus, signal },
     );
   };
@@ -59,7 +59,7 @@ export async function runLive(options: LiveOptions, env: NodeJS.ProcessEnv, hook
   const { charsPerToken, samples } = measured;
   const again = samples && {
     first: samples,
-    measure: async () => (await unlessStopped(signal, () => calibrate(false)))?.samples,
+    measure: async () => (await unlessStopped(signal, () => calibrate(false, preset.sliceTokens)))?.samples,
   };
   return await runArms(options, { modelFile, preset, charsPerToken, again }, hooks);
 }
@@ -119,6 +119,8 @@ async function runPlanned(
         AUTELLIX_RESIDENT_CALLS_MAX: String(residentCallsMax),
         AUTELLIX_CONTEXT_TOKENS_MAX: String(preset.contextTokensMax),
         AUTELLIX_GPU: gpu === "auto" ? "auto" : "false",
+        // Each start measures it anew, and between two sizes comes out with one or the other.
+        AUTELLIX_SLICE_TOKENS: String(preset.sliceTokens),
       },
       charsPerToken,
       contextTokensMax: preset.contextTokensMax,

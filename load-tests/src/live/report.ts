@@ -100,7 +100,7 @@ export function liveText(reports: readonly ArmReport[]): string {
     blocks.push(formatTable(PREDICTION_HEAD, own.map(predictionRow)));
   }
   blocks.push(
-    "Program times are from arrival to the end of the last call, pauses between calls included. A pause is the longest time between two pieces of text of one answer. The simulator has the costs that the engine had right before and right after the run; steps' time: right before, right after, over that of the first calibration.",
+    "Program times are from arrival to the end of the last call, pauses between calls included. A pause is the longest time between two pieces of text of one answer. The simulator has the costs that the engine had right before and right after the run; what it says is the median over engines that are up to 3 % slower and faster, in brackets the least and the most: short memory magnifies each difference. Steps' time: right before, right after, over that of the first calibration.",
   );
   return blocks.join("\n\n");
 }
@@ -166,7 +166,7 @@ function predictionRow(report: ArmReport): Cell[] {
     arm.policy,
     arm.hostTier ? "yes" : "no",
     formatMs(busyMs),
-    formatMs(predicted.busyMs),
+    `${formatMs(predicted.busyMs)} (${predicted.busyRangeMs.map(formatMs).join(" … ")})`,
     signed(busyError),
     Math.abs(busyError) <= BUSY_ERROR_WANTED ? "yes" : "NO",
     formatMs(programMs.mean),

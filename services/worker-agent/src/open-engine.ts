@@ -34,6 +34,8 @@ export const engineConfig = {
   AUTELLIX_HOST_KV_BYTES_MAX: envInt({ min: 0, max: 100_000_000_000_000 }).optional(),
   /** `llama`: a folder in memory for it. */
   AUTELLIX_HOST_KV_DIR: envText().optional(),
+  /** `llama`: prompt tokens that one step evaluates. Default: measured at the start. */
+  AUTELLIX_SLICE_TOKENS: envInt({ min: 1, max: 65_536 }).optional(),
 };
 const shape = z.object(engineConfig);
 export type EngineConfig = z.infer<typeof shape>;
@@ -74,15 +76,17 @@ export async function openEngine(config: EngineConfig, context: OpenContext): Pr
   }
   // Native code: loaded only where it is used.
   const { openLlamaEngine } = await import("@autellix/engines/llama");
-  return await openLlamaEngine({
+  const engine = await openLlamaEngine({
     models,
     ...sizes,
-    ...defined({ hostKvDir: config.AUTELLIX_HOST_KV_DIR }),
+    ...defined({ hostKvDir: config.AUTELLIX_HOST_KV_DIR, sliceTokens: config.AUTELLIX_SLICE_TOKENS }),
     modelFile: config.AUTELLIX_MODEL_FILE ?? "",
     gpu: config.AUTELLIX_GPU === "auto" ? "auto" : false,
     log: (level, message) => log.debug({ llama: level, reason: message }, "llama.cpp says"),
     warn: (reason) => log.warn({ reason }, "the engine has less than it was asked for"),
   });
+  log.info({ sliceTokens: engine.sliceTokens }, "engine opened");
+  return engine;
 }
 
 async function openHttp(config: EngineConfig, { env, log, progress, signal }: OpenContext): Promise<Engine> {

@@ -15,6 +15,11 @@ export interface CostModel {
    */
   prefillMs?: number;
   /**
+   * Generating beside prompt tokens, once in a step that does both, where the two are computed one after the other
+   * (llama.cpp). Default 0.
+   */
+  mixedMs?: number;
+  /**
    * Attention of one prompt token to one token before it, where it is not hidden behind the rest (a CPU, long
    * prompts). Default 0.
    */
@@ -216,6 +221,7 @@ export function stepCost(cost: CostModel, load: StepLoad): number {
   return (
     cost.stepMs +
     (load.prefillTokens > 0 ? (cost.prefillMs ?? 0) : 0) +
+    (load.prefillTokens > 0 && load.decodeTokens > 0 ? (cost.mixedMs ?? 0) : 0) +
     load.prefillTokens * cost.prefillTokenMs +
     load.contextTokens * cost.contextTokenMs +
     load.decodeTokens * (cost.decodeTokenMs ?? 0) +

@@ -15,7 +15,7 @@ export interface PresetFile {
 }
 
 /** May be left out of a file. */
-const OPTIONAL = new Set(["attendedTokenMs", "prefillMs"]);
+const OPTIONAL = new Set(["attendedTokenMs", "mixedMs", "prefillMs"]);
 /** Zero of them would be no engine. */
 const AT_LEAST_ONE = new Set([
   "batchCallsMax",
@@ -64,7 +64,7 @@ function presetOfJson(text: string, file: string): EnginePreset {
   } catch (cause) {
     throw new PresetError(`${file} is no JSON, and so no preset`, { cause });
   }
-  const shape = { ...presets.zero, cost: { ...presets.zero.cost, attendedTokenMs: 0, prefillMs: 0 } };
+  const shape = { ...presets.zero, cost: { ...presets.zero.cost, attendedTokenMs: 0, mixedMs: 0, prefillMs: 0 } };
   return checked(shape, (value as { preset?: unknown } | null)?.preset, `${file}: preset`) as EnginePreset;
 }
 
