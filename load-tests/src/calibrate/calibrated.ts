@@ -19,8 +19,6 @@ export interface CalibratedOptions {
   contextsMax: number;
   /** Only how its tokenizer counts. */
   onlyProbe: boolean;
-  onProgress: (line: string) => void;
-  signal: AbortSignal;
 }
 
 export interface Calibrated {
@@ -34,7 +32,7 @@ const REPEATS = 5;
 
 export async function calibrated(
   { modelFile, gpu, batchCallsMax, contextTokensMax, sliceTokens }: CalibratedEngine,
-  { contextsMax, onlyProbe, onProgress, signal }: CalibratedOptions,
+  { contextsMax, onlyProbe }: CalibratedOptions,
 ): Promise<Calibrated> {
   const engine = await openEngine(
     llamaOptions({ modelFile, gpu, batchCallsMax, residentCallsMax: 2 * batchCallsMax, contextTokensMax, sliceTokens }),
@@ -42,8 +40,7 @@ export async function calibrated(
   try {
     const charsPerToken = await charsPerTokenOf(engine);
     if (onlyProbe) return { charsPerToken };
-    const plan = samplePlan(engine.info, contextsMax, REPEATS);
-    const samples = await sample(engine, { ...plan, onProgress, signal });
+    const samples = await sample(engine, samplePlan(engine.info, contextsMax, REPEATS));
     const fitted = fit(samples);
     return { charsPerToken, preset: presetOf(engine.info, samples, fitted), fitted, samples };
   } finally {

@@ -1,5 +1,6 @@
-/** A process on a core of its own: answers one measurement after another, until its parent goes away. */
+/** A process of its own, on a core of its own where that is asked for: answers one measurement after another, until its parent goes away. */
 import type { Engine } from "@autellix/engines";
+import { type CalibratedEngine, type CalibratedOptions, calibrated } from "../calibrate/calibrated.ts";
 import { type ContextOptions, measureContexts } from "./contexts.ts";
 import { Direct, type DirectOptions } from "./direct.ts";
 import type { DecodeLoad } from "./load.ts";
@@ -10,7 +11,8 @@ export type Order =
   | { kind: "openDirect"; options: DirectOptions }
   | { kind: "decode"; load: DecodeLoad }
   | { kind: "openEngine"; options: EngineOptions }
-  | { kind: "contexts"; options: ContextOptions };
+  | { kind: "contexts"; options: ContextOptions }
+  | { kind: "calibrate"; engine: CalibratedEngine; options: CalibratedOptions };
 
 export type Answer = { ok: true; value: unknown } | { ok: false; error: string; name: string };
 
@@ -30,6 +32,8 @@ async function obey(order: Order): Promise<unknown> {
     case "contexts":
       if (engine === undefined) throw new Error("no engine is open");
       return await measureContexts(engine, order.options);
+    case "calibrate":
+      return await calibrated(order.engine, order.options);
   }
 }
 
