@@ -84,7 +84,7 @@ describe("the llama engine on the tiny model", () => {
         expect(results.map(({ call }) => call)).toEqual(batch);
         expect(decoded).toEqual([...decoded].sort((a, b) => a - b));
         for (const { call, finish } of results) {
-          expect(numberOf((call as LlamaCall).slot?.sequence)).toBe((call as LlamaCall).slot?.place);
+          expect(numberOf((call as LlamaCall).seat?.sequence)).toBe((call as LlamaCall).seat?.place);
           if (finish !== undefined || call === batch[round % 6]) {
             await engine.close(call);
             calls.delete(call);

@@ -4,7 +4,7 @@ import type { AnswerDelta, ChatCall } from "@autellix/protocol";
 import type { HostFile } from "../host-tier.ts";
 import type { EngineCall } from "../port.ts";
 import type { Answer, Pushed } from "./answer.ts";
-import type { Slot } from "./slots.ts";
+import type { Seat } from "./seats.ts";
 
 const SEED_MAX = 0x7fffffff;
 
@@ -27,8 +27,8 @@ export class LlamaCall implements EngineCall {
   /** Of its random numbers. Drawn here where the caller gave none: then a later attempt goes on with others. */
   readonly seed: number;
   readonly #prompt: readonly number[];
-  slot: Slot | undefined;
-  /** Tokens whose KV is in `slot`. */
+  seat: Seat | undefined;
+  /** Tokens whose KV is in `seat`. */
   contextTokens = 0;
   host: HostFile | undefined;
   /** Tokens whose KV is in `host`. */

@@ -4,7 +4,7 @@ import type { LlamaContextSequence } from "node-llama-cpp";
 import type { HostFile } from "../host-tier.ts";
 import type { Swap } from "../port.ts";
 import type { LlamaCall } from "./call.ts";
-import type { Slots } from "./slots.ts";
+import type { Seats } from "./seats.ts";
 import type { Tier } from "./tier.ts";
 
 /** What a taker must know of a context that was left. */
@@ -17,13 +17,13 @@ export class Contexts {
   /** Stepped last: who gets a context shall lie beside them. */
   batch: readonly LlamaCall[] = [];
   readonly swaps = { swapOuts: 0, swapIns: 0, swapBytes: 0, swapMs: 0 };
-  readonly #slots: Slots;
+  readonly #seats: Seats;
   readonly #tier: Tier | undefined;
   /** Of model and context: a state file of another one would crash the process. */
   readonly #fingerprint: string;
 
-  constructor(slots: Slots, tier: Tier | undefined, fingerprint: string) {
-    this.#slots = slots;
+  constructor(seats: Seats, tier: Tier | undefined, fingerprint: string) {
+    this.#seats = seats;
     this.#tier = tier;
     this.#fingerprint = fingerprint;
   }
@@ -34,14 +34,13 @@ export class Contexts {
 
   /** @throws Error when all contexts are taken. */
   acquire(call: LlamaCall): LlamaContextSequence {
-    call.slot ??= this.#slots.take(this.batch.flatMap(({ slot }) => (slot === undefined ? [] : [slot.place])));
-    if (call.slot === undefined) throw new Error(`no context is free: all ${this.#slots.size} are taken`);
-    return call.slot.sequence;
+    call.seat ??= this.#seats.take(this.batch.flatMap(({ seat }) => (seat === undefined ? [] : [seat.place])));
+    return call.seat.sequence;
   }
 
   /** Frees what the call has, in both tiers. */
   async release(call: LlamaCall): Promise<void> {
-    await Promise.all([this.#releaseSlot(call), this.#releaseHost(call)]);
+    await Promise.all([this.#releaseSeat(call), this.#releaseHost(call)]);
   }
 
   /** The same for a call that goes on: its prompt will be evaluated again. */
@@ -51,16 +50,16 @@ export class Contexts {
   }
 
   async swapOut(call: LlamaCall): Promise<Swap | undefined> {
-    const { contextTokens, slot } = call;
-    if (this.#tier === undefined || slot === undefined || contextTokens === 0) return undefined;
+    const { contextTokens, seat } = call;
+    if (this.#tier === undefined || seat === undefined || contextTokens === 0) return undefined;
     const startMs = performance.now();
     const { baseBytes, tokenBytes } = this.#tier;
     const file = await this.#tier.files.save(
       baseBytes + contextTokens * tokenBytes,
-      async (path) => (await slot.sequence.saveStateToFile(path)).fileSize,
+      async (path) => (await seat.sequence.saveStateToFile(path)).fileSize,
     );
     if (file === undefined) return undefined;
-    await this.#releaseSlot(call);
+    await this.#releaseSeat(call);
     this.#putHost(call, file, contextTokens, contextTokens);
     return this.#swapped("swapOuts", contextTokens, file.bytes, startMs);
   }
@@ -97,8 +96,8 @@ export class Contexts {
       ended.hostTokens = 0;
       return;
     }
-    call.slot = ended.slot;
-    ended.slot = undefined;
+    call.seat = ended.seat;
+    ended.seat = undefined;
     ended.contextTokens = 0;
     try {
       await this.#truncate(call, common);
@@ -148,7 +147,7 @@ export class Contexts {
   }
 
   async #truncate(call: LlamaCall, tokens: number): Promise<void> {
-    const sequence = call.slot?.sequence;
+    const sequence = call.seat?.sequence;
     if (sequence === undefined) throw new Error("the call has no context");
     const all = sequence.nextTokenIndex;
     if (tokens < all) {
@@ -169,11 +168,11 @@ export class Contexts {
     return { tokens, bytes, durationMs };
   }
 
-  async #releaseSlot(call: LlamaCall): Promise<void> {
-    const { slot } = call;
-    call.slot = undefined;
+  async #releaseSeat(call: LlamaCall): Promise<void> {
+    const { seat } = call;
+    call.seat = undefined;
     call.contextTokens = 0;
-    if (slot !== undefined) await this.#slots.giveBack(slot);
+    if (seat !== undefined) await this.#seats.giveBack(seat);
   }
 
   async #releaseHost(call: LlamaCall): Promise<void> {

@@ -143,7 +143,7 @@ export class LlamaEngine implements Engine {
   }
 
   counters(): EngineCounters {
-    const resident = [...this.#calls].filter((call) => call.slot !== undefined);
+    const resident = [...this.#calls].filter((call) => call.seat !== undefined);
     const { contexts, batches } = this.#parts;
     return {
       ...this.#counts,
@@ -230,9 +230,9 @@ export class LlamaEngine implements Engine {
   }
 }
 
-/** A call that generates has a slot. */
-function placeOf({ slot }: LlamaCall): number {
-  return slot?.place ?? 0;
+/** A call that generates has a seat. */
+function placeOf({ seat }: LlamaCall): number {
+  return seat?.place ?? 0;
 }
 
 function checkSteppable(call: LlamaCall): void {

@@ -6,8 +6,8 @@ import { BatchCounter, LlamaEngine } from "./engine.ts";
 import { type Log, loadModel, logsArrived, messageOf, useLlama } from "./library.ts";
 import { CallMaker } from "./make-call.ts";
 import { freeSamplers } from "./samplers.ts";
+import { Seats } from "./seats.ts";
 import { CPU_SLICE_TOKENS_MAX, GPU_SLICE_TOKENS_MAX, measureSlice } from "./slice.ts";
-import { Slots } from "./slots.ts";
 import { fingerprintOf, openTier, type Tier } from "./tier.ts";
 
 export type { LlamaEngine } from "./engine.ts";
@@ -91,9 +91,9 @@ export async function openLlamaEngine(options: LlamaOptions): Promise<LlamaEngin
     const sized = { ...limits, contextTokensMax, sliceTokensMax: Math.min(sliceTokensMax, contextTokensMax) };
     const batches = new BatchCounter();
     const context = await makeContext(model, batches, sized);
-    const slots = new Slots(context);
-    const sliceTokens = options.sliceTokens ?? (await measure(slots, sized));
-    tier = await openTier(slots, BLOCK_TOKENS, options);
+    const seats = new Seats(context);
+    const sliceTokens = options.sliceTokens ?? (await measure(seats, sized));
+    tier = await openTier(seats, BLOCK_TOKENS, options);
     batches.reset();
     const loaded = model;
     return new LlamaEngine({
@@ -111,7 +111,7 @@ export async function openLlamaEngine(options: LlamaOptions): Promise<LlamaEngin
         retains: true,
       },
       calls: new CallMaker(model, contextTokensMax),
-      contexts: new Contexts(slots, tier, await fingerprintOf(options.modelFile, context)),
+      contexts: new Contexts(seats, tier, await fingerprintOf(options.modelFile, context)),
       sliceTokens,
       hostBlockBytes: tier?.blockBytes,
       batches,
@@ -164,12 +164,11 @@ async function makeContext(
 }
 
 async function measure(
-  slots: Slots,
+  seats: Seats,
   limits: { stepMsMax: number; batchCallsMax: number; sliceTokensMax: number },
 ): Promise<number> {
-  const slot = slots.take([]);
-  if (slot === undefined) throw new Error("no context is free");
-  const { sequence } = slot;
+  const seat = seats.take([]);
+  const { sequence } = seat;
   try {
     return await measureSlice({
       evaluate: async (tokens) => {
@@ -182,7 +181,7 @@ async function measure(
       sliceTokensMax: limits.sliceTokensMax,
     });
   } finally {
-    await slots.giveBack(slot);
+    await seats.giveBack(seat);
   }
 }
 

@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { open } from "node:fs/promises";
 import { getModuleVersion, type LlamaContext, type Token } from "node-llama-cpp";
 import { HostTier } from "../host-tier.ts";
-import type { Slots } from "./slots.ts";
+import type { Seats } from "./seats.ts";
 
 export interface Tier {
   files: HostTier;
@@ -30,13 +30,13 @@ const MEASURED_BYTES_MAX = 64 * 1024 ** 2;
 const SAMPLE_BYTES = 64 * 1024;
 
 /** Opens the tier and measures what contexts take in it. @returns undefined when there is none. */
-export async function openTier(slots: Slots, blockTokens: number, options: TierOptions): Promise<Tier | undefined> {
+export async function openTier(seats: Seats, blockTokens: number, options: TierOptions): Promise<Tier | undefined> {
   const { warn = () => {} } = options;
   const files = await HostTier.open({ dir: options.hostKvDir, bytesMax: options.hostKvBytesMax, warn });
   if (files === undefined) return undefined;
   const [small, large] = [
-    await stateBytes(slots, files, MEASURED_TOKENS[0]),
-    await stateBytes(slots, files, MEASURED_TOKENS[1]),
+    await stateBytes(seats, files, MEASURED_TOKENS[0]),
+    await stateBytes(seats, files, MEASURED_TOKENS[1]),
   ];
   const blocks = (blockBytes: number) => Math.floor(files.bytesMax / blockBytes);
   if (small !== undefined && large !== undefined) {
@@ -52,10 +52,9 @@ export async function openTier(slots: Slots, blockTokens: number, options: TierO
   return undefined;
 }
 
-async function stateBytes(slots: Slots, files: HostTier, tokens: number): Promise<number | undefined> {
-  const slot = slots.take([]);
-  if (slot === undefined) throw new Error("no context is free");
-  const { sequence } = slot;
+async function stateBytes(seats: Seats, files: HostTier, tokens: number): Promise<number | undefined> {
+  const seat = seats.take([]);
+  const { sequence } = seat;
   try {
     await sequence.evaluateWithoutGeneratingNewTokens(Array.from({ length: tokens }, () => MEASURE_ID));
     const bytesMax = Math.min(MEASURED_BYTES_MAX, files.bytesMax);
@@ -63,7 +62,7 @@ async function stateBytes(slots: Slots, files: HostTier, tokens: number): Promis
     if (file !== undefined) await files.remove(file);
     return file?.bytes;
   } finally {
-    await slots.giveBack(slot);
+    await seats.giveBack(seat);
   }
 }
 

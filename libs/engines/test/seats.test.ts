@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { bestPlace, passesOf } from "../src/llama/slots.ts";
+import { bestPlace, passesOf } from "../src/llama/seats.ts";
 
-describe("slots of a llama context", () => {
+describe("seats of a llama context", () => {
   it.each([
     [[], 0],
     [[3], 1],

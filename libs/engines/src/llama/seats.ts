@@ -6,17 +6,17 @@
  */
 import type { LlamaContext, LlamaContextSequence } from "node-llama-cpp";
 
-export interface Slot {
+export interface Seat {
   readonly sequence: LlamaContextSequence;
   /** From 0 on. */
   readonly place: number;
 }
 
-export class Slots {
+export class Seats {
   readonly size: number;
   readonly #context: LlamaContext;
   /** By place. */
-  readonly #free: Slot[] = [];
+  readonly #free: Seat[] = [];
 
   /** Takes all sequences of a context of which none was taken before: they come in the order of their places. */
   constructor(context: LlamaContext) {
@@ -26,21 +26,25 @@ export class Slots {
   }
 
   /**
-   * The free slot with which a batch needs the fewest passes.
+   * The free seat with which a batch needs the fewest passes.
    * @param places of the others in the batch
-   * @returns undefined when all are taken.
+   * @throws Error when all are taken.
    */
-  take(places: readonly number[]): Slot | undefined {
+  take(places: readonly number[]): Seat {
     const best = bestPlace(
       this.#free.map(({ place }) => place),
       places,
     );
-    const at = this.#free.findIndex(({ place }) => place === best);
-    return at < 0 ? undefined : this.#free.splice(at, 1)[0];
+    const [seat] = this.#free.splice(
+      this.#free.findIndex(({ place }) => place === best),
+      1,
+    );
+    if (seat === undefined) throw new Error(`no context is free: all ${this.size} are taken`);
+    return seat;
   }
 
-  /** Frees what the slot holds. The library gives out again what came back: all others are taken. */
-  async giveBack({ sequence, place }: Slot): Promise<void> {
+  /** Frees what the seat holds. The library gives out again what came back: all others are taken. */
+  async giveBack({ sequence, place }: Seat): Promise<void> {
     await sequence.dispose();
     // Fewer when the library could not free it, which it has logged then.
     if (this.#context.sequencesLeft === 0) return;
