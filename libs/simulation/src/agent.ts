@@ -44,8 +44,10 @@ export class VirtualAgent {
   private pending: EnginePlan | undefined;
   private planNumber = 0;
   private slots = 0;
-  /** Calls of the plan in force. */
+  /** Calls of the plan in force, in the order in which they came: as a live agent names them. */
   private held: SimCall[] = [];
+  /** Of the plan that is applied, those that were not held before. */
+  private newcomers: SimCall[] = [];
   private reserve: SimCall[] = [];
   /** Contexts of ended calls: those of the last plan, and those that ended since. */
   private readonly retained = new Map<CallId, SimCall>();
@@ -110,7 +112,7 @@ export class VirtualAgent {
     const stamp = ++this.stamp;
     this.planNumber = plan.number;
     this.slots = plan.run.length;
-    this.held = [];
+    this.newcomers = [];
     const { model } = this;
     const run = this.taken(plan.run, stamp, at);
     this.reserve = this.taken(plan.reserve, stamp, at);
@@ -123,7 +125,12 @@ export class VirtualAgent {
       else if (kept.tier === "none") model.kv.drop(call);
       else if (call.place === "engine") idle.push(call);
     }
-    for (const call of before) if (call.planStamp !== stamp && call.endedAt === undefined) model.kv.drop(call);
+    this.held = [];
+    for (const call of before) {
+      if (call.planStamp === stamp) this.held.push(call);
+      else if (call.endedAt === undefined) model.kv.drop(call);
+    }
+    for (const call of this.newcomers) this.held.push(call);
     if (this.keepsEnded) this.retain(plan, idle);
     model.begins(run, this.reserve, idle);
     model.waitForPlan();
@@ -146,8 +153,8 @@ export class VirtualAgent {
       call.engine = this.id;
       call.dispatchedAt = at;
     }
+    if (call.planStamp !== stamp - 1) this.newcomers.push(call);
     call.planStamp = stamp;
-    this.held.push(call);
     if (dispatch?.continues !== undefined) this.takeOver(call, dispatch.continues);
     return call;
   }

@@ -92,7 +92,7 @@ export class SimCall {
   /** The same, while an ended call's context is kept. */
   retainedBlocks = 0;
   /** Stamp of the last plan that named it. */
-  planStamp = 0;
+  planStamp = -1;
   /** An ended call of its program that keeps its context until this one takes it over. */
   continues: SimCall | undefined;
 
