@@ -7,8 +7,9 @@
 import { fork } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { runClosedLoop } from "./closed-loop.ts";
-import { closeLine, progressText, say, showStatus } from "./console.ts";
+import { closeLine, say, showStatus } from "./console.ts";
 import { runInterruptible } from "./ending.ts";
 import { commandLine, describeMachine } from "./machine.ts";
 import { number, parseFlags, whole } from "./options.ts";
@@ -25,6 +26,9 @@ const CPU_US_WANTED = 150;
 const P99_MS_WANTED = 1;
 const WARM_UP_MS = 45_000;
 const WARM_UP_CALLERS = 8;
+const TURN_MS = 2_000;
+/** Spans wait at most 5 s before they are sent. */
+const SENT_MS = 6_000;
 const PROMPT = "What is the capital of France?";
 const STACK = [
   "--engine",
@@ -41,7 +45,7 @@ const STACK = [
 const HELP = `npm run bench:tracing -- [options]
   --pairs N      with and without, in turns (default 10)
   --seconds N    of load on each in a pair (default 24)
-  --rate N       calls per second, open loop (default 60)
+  --rate N       calls per second, open loop (default 100)
   --tokens N     of each answer (default 16)
   --seed N       of the arrivals (default 1)
   --out FOLDER   (default load-tests/results)
@@ -75,7 +79,7 @@ async function main(args: readonly string[], signal: AbortSignal): Promise<void>
   const seed = whole("seed", given.seed, 1, 0, 2 ** 31);
   const load: Load = {
     durationMs: 1_000 * whole("seconds", given.seconds, 24, 2, 600),
-    rate: number("rate", given.rate, 60, 0.1, 10_000),
+    rate: number("rate", given.rate, 100, 0.1, 10_000),
     tokens: whole("tokens", given.tokens, 16, 1, 1_000),
   };
   const collector = await startCollector();
@@ -89,17 +93,8 @@ async function main(args: readonly string[], signal: AbortSignal): Promise<void>
     stacks.push(on);
     showStatus(`warming both up, ${WARM_UP_MS / 1_000} s each`);
     for (const stack of stacks) await warmUp(stack, load, signal);
-    for (let pair = 0; pair < pairs && !signal.aborted; pair++) {
-      const halves: Record<"off" | "on", Half[]> = { off: [], on: [] };
-      for (const name of pair % 2 === 0
-        ? (["off", "on", "on", "off"] as const)
-        : (["on", "off", "off", "on"] as const)) {
-        const title = `pair ${pair + 1} of ${pairs}, ${name}`;
-        const arrivals = { seed: seed + 2 * pair + halves[name].length, signal };
-        halves[name].push(await loaded(name === "off" ? off : on, title, load, arrivals));
-      }
-      arms.push({ off: armOf(halves.off), on: armOf(halves.on) });
-    }
+    for (let pair = 0; pair < pairs && !signal.aborted; pair++)
+      arms.push(await loadedPair({ off, on }, `pair ${pair + 1} of ${pairs}`, load, { seed: seed + pair, signal }));
     closeLine();
     const taken = await collector.taken();
     const { summary, medians } = summariseArms(arms, taken);
@@ -143,42 +138,56 @@ async function warmUp(stack: Stack, { tokens }: Load, signal: AbortSignal): Prom
   await runClosedLoop({ url, callers: WARM_UP_CALLERS, durationMs: WARM_UP_MS, body, signal });
 }
 
-interface Half {
-  run: RunResult;
-  use: ProcessUse[];
+interface Arrivals {
+  seed: number;
+  signal: AbortSignal;
 }
 
-/** Half of what an arm has in a pair. */
-async function loaded(
-  stack: Stack,
-  name: string,
+/** Both in turns: off and on, on and off, and so on. */
+async function loadedPair(
+  stacks: Record<"off" | "on", Stack>,
+  title: string,
   load: Load,
-  { seed, signal }: { seed: number; signal: AbortSignal },
-): Promise<Half> {
+  { seed, signal }: Arrivals,
+): Promise<{ off: Arm; on: Arm }> {
+  const turns = Math.max(1, Math.round(load.durationMs / TURN_MS));
+  const runs: Record<"off" | "on", RunResult[]> = { off: [], on: [] };
+  const before = { off: stacks.off.processes(), on: stacks.on.processes() };
+  for (let turn = 0; turn < turns; turn++) {
+    for (const name of turn % 2 === 0 ? (["off", "on"] as const) : (["on", "off"] as const)) {
+      const arrivals = { seed: seed * turns + turn, signal };
+      showStatus(`${title}, turn ${turn + 1} of ${turns}`);
+      runs[name].push(await loaded(stacks[name], name, { ...load, durationMs: load.durationMs / turns }, arrivals));
+    }
+  }
+  await setTimeout(SENT_MS, undefined, { signal });
+  const armOfRuns = (name: "off" | "on") => armOf(runs[name], useBetween(before[name], stacks[name].processes()));
+  return { off: armOfRuns("off"), on: armOfRuns("on") };
+}
+
+async function loaded(stack: Stack, name: string, load: Load, { seed, signal }: Arrivals): Promise<RunResult> {
   const { rate, durationMs, tokens } = load;
-  const workload = { workload: "single", rate, durationMs: durationMs / 2, seed } as const;
-  const programs = generateWorkload(workload).map((program) => ({
+  const programs = generateWorkload({ workload: "single", rate, durationMs, seed }).map((program) => ({
     ...program,
     calls: program.calls.map((call) => ({ ...call, completionTokens: tokens, prompt: PROMPT })),
   }));
-  const before = stack.processes();
-  const run = await runOpenLoop({ name, url: `${stack.baseUrl}/v1` }, programs, {
-    // Each program is ended after its call, as a client that knows us does: its totals are sent, and its context goes.
-    ...{ stream: false, endPrograms: true, seed, signal },
-    onProgress: (progress) => showStatus(progressText(name, progress)),
+  // Each program is ended after its call, as a client that knows us does: its totals are sent, and its context goes.
+  return runOpenLoop({ name, url: `${stack.baseUrl}/v1` }, programs, {
+    stream: false,
+    endPrograms: true,
+    seed,
+    signal,
   });
-  return { run, use: useBetween(before, stack.processes()) };
 }
 
-function armOf(halves: readonly Half[]): Arm {
-  const [first] = halves;
+function armOf(runs: readonly RunResult[], use: readonly ProcessUse[]): Arm {
+  const [first] = runs;
   if (first === undefined) throw new Error("nothing was measured");
   const { calls, callMs, errors } = summarise({
-    ...first.run,
-    elapsedMs: halves.reduce((sum, { run }) => sum + run.elapsedMs, 0),
-    programs: halves.flatMap(({ run }) => run.programs),
+    ...first,
+    elapsedMs: runs.reduce((sum, { elapsedMs }) => sum + elapsedMs, 0),
+    programs: runs.flatMap(({ programs }) => programs),
   });
-  const use = halves.flatMap((half) => half.use);
   const cpuUs: Record<string, number> = {};
   for (const { name, cpuMs } of use) cpuUs[name] = (cpuUs[name] ?? 0) + (1_000 * cpuMs) / calls.completed;
   return { calls: calls.completed, callMs, cpuUsPerCall: cpuUsOf(use, calls.completed), cpuUs, errors };
