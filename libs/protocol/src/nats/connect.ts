@@ -6,6 +6,9 @@ import { JetStreamApiCodes, JetStreamApiError, type JetStreamManager, jetstreamM
 import { connect, type NatsConnection, errors as natsErrors } from "@nats-io/transport-node";
 import { AutellixError } from "../errors.ts";
 import { PAYLOAD_HEADROOM_BYTES, RESULT_INLINE_BYTES_MAX } from "../limits.ts";
+import { cancelSettledCheaply } from "./settled-requests.ts";
+
+cancelSettledCheaply();
 
 /** Acked work came back after `kill -9` on 2.9 and 2.10; per-message TTLs came with 2.11. */
 export const SERVER_VERSION_MIN = "2.11.0";
