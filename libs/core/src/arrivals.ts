@@ -29,7 +29,7 @@ export function callArrived(state: State, { at, call: arrived, record }: Of<"cal
     call.cancel = takeCancel(state, call, at);
     return;
   }
-  const cancel = takeCancel(state, call, at);
+  const cancel = takeCancel(state, call, at) ?? cancelledWith(call);
   if (cancel !== undefined) {
     closeCancelled(state, call, cancel, at);
     return;
@@ -43,6 +43,12 @@ function takeCancel(state: State, call: Call, at: Millis): CancelCause | undefin
   const early = state.cancelMemory.get(call.id);
   state.cancelMemory.delete(call.id);
   return early && early.until >= at ? early.cause : undefined;
+}
+
+/** It was accepted before its program was ended and cancelled, and is read after that. */
+function cancelledWith({ program, arrivedAt }: Call): CancelCause | undefined {
+  const { cancelled, endedAt } = program;
+  return cancelled && endedAt !== undefined && arrivedAt <= endedAt ? "program" : undefined;
 }
 
 function newCall(state: State, arrived: ArrivedCall, at: Millis): Call {
@@ -72,11 +78,11 @@ function gather(call: Call, record: CallRecord | undefined): void {
 export function leaderStarted(state: State, { at }: Of<"leaderStarted">): void {
   if (state.leading) throw new Error("the leader has started already");
   state.leading = true;
+  state.dropPins();
   for (const call of [...state.calls.values()].sort((a, b) => a.seq - b.seq)) {
     placeGathered(state, call, at);
   }
   state.reportedEarly.clear();
-  state.dropPins();
   for (const engine of state.engines.values()) {
     // Which of its calls are in the batch is not in a report: the first ones, until there is a plan.
     engine.run = engine.startedInOrder(state.takeStamp()).slice(0, engine.capacity.batchCallsMax);
@@ -86,7 +92,7 @@ export function leaderStarted(state: State, { at }: Of<"leaderStarted">): void {
 
 function placeGathered(state: State, call: Call, at: Millis): void {
   // Cancelled while gathering: carried out as soon as its place is known.
-  const cancel = call.cancel;
+  const cancel = call.cancel ?? cancelledWith(call);
   call.cancel = undefined;
   const early = state.reportedEarly.get(call.id);
   const reporter = early && state.engines.get(early.engine.id) === early.engine ? early.engine : undefined;
@@ -138,6 +144,7 @@ export function programStarted(state: State, { at, program, restored }: Of<"prog
 export function programEnded(state: State, { at, program, cancel }: Of<"programEnded">): void {
   const entry = state.table.open(program, at);
   entry.endedAt ??= at;
+  entry.cancelled ||= cancel;
   state.save(entry);
   state.closeProgram(entry);
   if (cancel) for (const call of [...entry.threads()]) cancelCall(state, call, "program", at);

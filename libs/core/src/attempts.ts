@@ -40,11 +40,10 @@ export function markerWritten(state: State, { at, call: id, attempt, fence }: Of
   const call = state.calls.get(id);
   if (call?.stage !== "marking" || call.attempt !== attempt) return;
   call.fence = fence;
-  if (call.cancel !== undefined) {
-    closeCancelled(state, call, call.cancel, at);
-    return;
-  }
-  state.requeue(call, at);
+  if (call.cancel !== undefined) closeCancelled(state, call, call.cancel, at);
+  else state.requeue(call, at);
+  // The batch that it stood at the head of has kept a place for it, and it may go elsewhere.
+  state.wantFreePlaces();
 }
 
 /** Another marker, or none, is on the subject: written again, expecting what was read (S3). */

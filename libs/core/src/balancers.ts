@@ -22,10 +22,10 @@ function leastUsed(engines: readonly Engine[]): Engine {
   return least;
 }
 
-/** The program's pinned engine; the least used one, which becomes its pin, when it has none or it left. */
-function pinned(call: Call, engines: readonly Engine[]): Engine {
-  const engine = engines.find((e) => e.id === call.program.pin) ?? leastUsed(engines);
-  call.program.pin = engine.id;
+/** The program's pinned engine; the least used one while it is silent, which becomes the pin of a program that has none. */
+function pinned({ program }: Call, engines: readonly Engine[]): Engine {
+  const engine = engines.find((e) => e.id === program.pin) ?? leastUsed(engines);
+  program.pin ??= engine.id;
   return engine;
 }
 

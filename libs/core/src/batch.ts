@@ -94,11 +94,9 @@ class Room {
     this.engine = engine;
     this.rules = rules;
     this.batch = batch;
-    const { batchCallsMax, residentCallsMax, kvBlocks, heldCallsMax, preemption, retains } = engine.capacity;
-    // Where a call cannot be preempted, one that filled a slot early would block who outranks it (design §5).
-    const reserveCallsMax = preemption === "none" ? 0 : rules.reserveCallsMax;
+    const { batchCallsMax, kvBlocks, heldCallsMax, retains } = engine.capacity;
     this.batchCallsMax = batchCallsMax;
-    this.placesMax = Math.min(batchCallsMax + reserveCallsMax, Math.max(residentCallsMax, 1));
+    this.placesMax = engine.placesMax(rules.reserveCallsMax);
     this.blocksLeft = kvBlocks;
     this.heldLeft = heldCallsMax - engine.startedCount;
     this.takesLeft = rules.unbound?.takesMax ?? 0;

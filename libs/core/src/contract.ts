@@ -198,6 +198,8 @@ export interface SavedEntry {
   pathWaitingMs: Millis;
   endedCalls: number;
   endedAt: Millis | undefined;
+  /** Its accepted calls were cancelled with its end. */
+  cancelled?: true;
   pin: EngineId | undefined;
   /** Engines that its calls ended on, the last ones. */
   engines: readonly EngineId[];

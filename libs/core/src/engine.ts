@@ -70,9 +70,17 @@ export class Engine {
     return this.queues.size + this.incomingCalls;
   }
 
+  /** Calls of run and reserve together. */
+  placesMax(reserveCallsMax: number): number {
+    const { batchCallsMax, residentCallsMax, preemption } = this.capacity;
+    // Where a call cannot be preempted, one that filled a slot early would block who outranks it (design §5).
+    const reserve = preemption === "none" ? 0 : reserveCallsMax;
+    return Math.min(batchCallsMax + reserve, Math.max(residentCallsMax, 1));
+  }
+
   /** Whether a call that has just been queued can change the plan; if not, no plan is due for it. */
   wants(call: Call, reserveCallsMax: number): boolean {
-    if (this.run.length < this.capacity.batchCallsMax || this.reserve.length < reserveCallsMax) return true;
+    if (this.run.length + this.reserve.length < this.placesMax(reserveCallsMax)) return true;
     const last = this.reserve.at(-1) ?? this.run.at(-1);
     return last === undefined || byRank(call, last) < 0;
   }

@@ -132,6 +132,12 @@ export class State {
     this.planDue.add(engine);
   }
 
+  /** Asks for a plan of each engine whose batch is not full. */
+  wantFreePlaces(): void {
+    for (const engine of this.engines.values())
+      if (engine.run.length < engine.capacity.batchCallsMax) this.wantPlan(engine);
+  }
+
   addEngine(id: EngineId, incarnation: string, capacity: Engine["capacity"]): Engine {
     const engine = new Engine(id, incarnation, capacity, this.ladder.length);
     this.engines.set(id, engine);

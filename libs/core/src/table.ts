@@ -43,6 +43,8 @@ export class ProgramEntry implements ProgramPast {
   lastCompletionAt: Millis | undefined;
   /** Set when the program was ended: calls that arrive later are refused. */
   endedAt: Millis | undefined;
+  /** Set when it was ended and its accepted calls were cancelled with it: also those that are read later. */
+  cancelled = false;
   /** The program of a call that named none: forgotten with it, never saved. */
   alone: boolean;
   /** Contexts that engines keep for its next call; owned by retained.ts. */
@@ -113,6 +115,8 @@ export class ProcessTable {
   private readonly idleMaxMs: Millis;
   /** When to look whether a program is stale. */
   private readonly stale = new DueHeap<ProgramEntry>();
+  /** Since the last look. */
+  private added = 0;
 
   constructor(idleMaxMs: Millis) {
     this.idleMaxMs = idleMaxMs;
@@ -159,7 +163,7 @@ export class ProcessTable {
     const isSameUnit = (saved.measures ?? "time") === measures;
     entry.attained = isSameUnit ? saved.attained : measures === "time" ? serviceMs : 0;
     Object.assign(entry, { serviceMs, waitingMs, pathServiceMs, pathWaitingMs, endedCalls, endedAt, pin });
-    Object.assign(entry, { lastArrivalAt, lastCompletionAt });
+    Object.assign(entry, { lastArrivalAt, lastCompletionAt, cancelled: saved.cancelled ?? false });
     entry.engines = [...saved.engines];
     entry.ended = new Map(saved.charged.map((id) => [id, undefined]));
     const known = this.entries.get(entry.id);
@@ -193,12 +197,15 @@ export class ProcessTable {
   }
 
   /**
-   * Drops programs without active calls that nobody has used for `idleMaxMs`; looks at `looksMax` of them.
+   * Drops programs without active calls that nobody has used for `idleMaxMs`; looks at `looksMax` of them, and at two
+   * for each that was added since: so the table does not grow, however many come.
    *
    * @param dropped hears of each.
    */
   dropIdle(at: Millis, looksMax: number, dropped: (entry: ProgramEntry) => void): void {
-    for (let looks = 0; looks < looksMax; looks++) {
+    const max = looksMax + 2 * this.added;
+    this.added = 0;
+    for (let looks = 0; looks < max; looks++) {
       const entry = this.stale.popDue(at);
       if (!entry) return;
       if (this.entries.get(entry.id) !== entry) continue;
@@ -214,6 +221,7 @@ export class ProcessTable {
 
   private add(entry: ProgramEntry): ProgramEntry {
     this.entries.add(entry);
+    this.added++;
     if (!entry.alone) this.stale.push(entry.lastUse() + this.idleMaxMs, entry);
     return entry;
   }
@@ -246,6 +254,7 @@ export function saved(entry: ProgramEntry, measures: Policy["measures"]): SavedE
     pathWaitingMs: entry.pathWaitingMs,
     endedCalls: entry.endedCalls,
     endedAt: entry.endedAt,
+    ...(entry.cancelled ? { cancelled: true } : {}),
     pin: entry.pin,
     engines: entry.engines,
     arrivedAt: entry.arrivedAt,

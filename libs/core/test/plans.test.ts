@@ -139,8 +139,13 @@ describe("a plan", () => {
     expect(names(bench.plan().e?.run)).toEqual(["a", "b"]);
   });
 
-  it("is not asked for by a call that would not be in it", () => {
-    const bench = oneEngine();
+  it.each([
+    ["has no reserve", 0, {}],
+    ["is never preempted, and so has none", 2, { preemption: "none" as const }],
+    ["has memory for itself alone", 2, { residentCallsMax: 2 }],
+  ])("is not asked for by a call that would not be in it, where the batch %s", (_, reserveCallsMax, capacity) => {
+    const bench = new Bench({ reserveCallsMax });
+    bench.join("e", { batchCallsMax: 2, ...capacity });
     for (const name of ["a", "b"]) bench.arrive(name);
     bench.run();
     bench.plan();

@@ -44,6 +44,67 @@ describe("the process table", () => {
     expect(bench.program("p")).toMatchObject({ serviceMs: 0, endedCalls: 0 });
   });
 
+  it("cancels calls that were accepted before a cancelling end and are read after it, also after a take-over", () => {
+    const bench = oneEngine();
+    bench.at = 10;
+    const [saved] = only(bench.end("p", true), "saveEntry");
+    bench.at = 11;
+    const closed = { kind: "writeOutcome", status: "cancelled", code: "cancelled" };
+    expect(bench.arrive("early", { program: "p", arrivedAt: 9 })).toContainEqual(expect.objectContaining(closed));
+    const late = bench.arrive("late", { program: "p", arrivedAt: 11 });
+    expect(only(late, "writeOutcome")).toMatchObject([{ status: "failed", code: "program_ended" }]);
+    expect(names(bench.plan().e?.run)).toEqual([]);
+
+    const next = new Bench({}, { gathering: true });
+    next.at = 12;
+    const restored = saved?.entry;
+    if (!restored) throw new Error("nothing was saved");
+    next.feed({ kind: "programStarted", at: 12, program: restored.program, restored });
+    next.join("e");
+    for (const name of ["waits", "runs"]) next.arrive(name, { program: "p", arrivedAt: 9 });
+    next.report("e", { calls: { runs: 3 } });
+    next.lead();
+    expect(next.plan().e?.cancel).toMatchObject([{ call: "t/runs", cause: "program" }]);
+    expect(next.marker("waits", 2, 5)).toContainEqual(expect.objectContaining({ ...closed, call: "t/waits" }));
+  });
+
+  it("lets accepted calls finish when their program was ended without a cancel", () => {
+    const bench = oneEngine();
+    bench.at = 10;
+    bench.end("p");
+    bench.at = 11;
+    bench.arrive("early", { program: "p", arrivedAt: 9 });
+    expect(names(bench.plan().e?.run)).toEqual(["early"]);
+  });
+
+  it("does not grow while more programs come and go than a tick looks at by itself", () => {
+    const bench = oneEngine({ programIdleMaxMs: 1_000 });
+    const sizes: number[] = [];
+    for (let tick = 0; tick < 40; tick++) {
+      for (let i = 0; i < 300; i++) bench.end(`p${tick}-${i}`);
+      bench.pass(250);
+      sizes.push(bench.scheduler.counts().programs);
+    }
+    // Four ticks' worth is idle for no longer than a program may be, and one more comes before the next look.
+    expect(Math.max(...sizes)).toBeLessThanOrEqual(5 * 300);
+  });
+
+  it("keeps a program's pin while its engine is only silent", () => {
+    const bench = new Bench({ balancer: balancers.sticky });
+    for (const engine of ["e1", "e2"]) bench.join(engine);
+    bench.arrive("a", { program: "p" });
+    bench.run();
+    bench.report("e1", { finished: { a: { serviceMs: 1 } } });
+    bench.suspect("e1", true);
+    bench.arrive("b", { program: "p" });
+    expect(names(bench.run().e2?.run)).toEqual(["b"]);
+    bench.report("e2", { finished: { b: { serviceMs: 1 } } });
+    bench.suspect("e1", false);
+    bench.arrive("c", { program: "p" });
+    expect(names(bench.plan().e1?.run)).toEqual(["c"]);
+    expect(bench.program("p")).toMatchObject({ pin: "e1" });
+  });
+
   it("takes the sum under plas and the longest chain under atlas", () => {
     for (const [policy, attained] of [
       [policies.plas, 12],

@@ -55,6 +55,18 @@ describe("a new leader", () => {
     ]);
   });
 
+  it("plans the place again that it kept for a call which was cancelled while its marker was being written", () => {
+    const bench = gathering(1);
+    bench.arrive("first");
+    bench.lead();
+    bench.arrive("second");
+    expect(names(bench.plan().e?.run)).toEqual([]);
+    bench.cancel("first");
+    bench.plan();
+    expect(only(bench.marker("first", 2, 7), "wakeAt")).toEqual([{ kind: "wakeAt", at: 0 }]);
+    expect(names(bench.plan().e?.run)).toEqual(["second"]);
+  });
+
   it("leaves a reported call where it runs, without a marker and with its service", () => {
     const bench = gathering();
     bench.arrive("a");

@@ -80,6 +80,7 @@ describe("a saved entry", () => {
   it("comes back as it was stored", () => {
     expect(parseSaved(encode(entry))).toEqual(entry);
     expect(parseSaved(encode({ ...entry, endedAt: 6, pin: "e1" }))).toMatchObject({ endedAt: 6, pin: "e1" });
+    expect(parseSaved(encode({ ...entry, endedAt: 6, cancelled: true }))).toMatchObject({ cancelled: true });
   });
 
   it("of the version before still comes back: its chains are its sums, and it arrived when it was last heard of", () => {
