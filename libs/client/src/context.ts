@@ -4,6 +4,7 @@
  * without the user drawing it: a fork copies the heads to each branch, a join gathers the branches' heads.
  */
 import { AsyncLocalStorage } from "node:async_hooks";
+import { PARENT_CALLS_MAX } from "@autellix/protocol";
 
 /** Where a program was opened: ending the program ends it there. */
 export interface Home {
@@ -38,9 +39,12 @@ export class Thread {
     return [...this.#heads];
   }
 
-  /** A call that named `parents` was answered. Calls made side by side in one thread all become heads. */
-  follow(parents: readonly string[], callId: string): void {
-    for (const parent of parents) this.#heads.delete(parent);
+  /**
+   * A call was answered that follows `heads`, as they were when it was made: all of them, also where it could name some
+   * only. Calls made side by side in one thread all become heads.
+   */
+  follow(heads: readonly string[], callId: string): void {
+    for (const head of heads) this.#heads.delete(head);
     this.#heads.add(callId);
     this.#called = true;
   }
@@ -56,6 +60,11 @@ export class Thread {
     for (const head of branch.#heads) this.#heads.add(head);
     this.#called = true;
   }
+}
+
+/** Those of a thread's heads that a call names as its parents: after a wide fork the ones that ended last. */
+export function parentsAmong(heads: readonly string[]): readonly string[] {
+  return heads.slice(-PARENT_CALLS_MAX);
 }
 
 export interface Context {

@@ -2,8 +2,8 @@
  * A `fetch` for the official `openai` package that says of each call which program and thread it belongs to and
  * which calls it follows.
  */
-import { headers } from "@autellix/protocol";
-import { currentContext } from "./context.ts";
+import { AutellixError, errorBody, errorTable, headers } from "@autellix/protocol";
+import { currentContext, parentsAmong } from "./context.ts";
 import { apiBase, openOverHttp } from "./http-home.ts";
 
 export interface AutellixFetchOptions {
@@ -19,7 +19,8 @@ const CALL_ID_FIELD = "x-autellix-call-id";
  * `new OpenAI({ baseURL, fetch: autellixFetch() })`. Outside of a program, and for every path but
  * `…/chat/completions`, it passes the request on unchanged.
  *
- * Inside one, the first call to a server opens the program there; it fails as that opening fails.
+ * Inside one, the first call to a server opens the program there; it gets the answer that refuses this, and rejects when
+ * the server could not be reached.
  */
 export function autellixFetch({ fetch: send = fetch }: AutellixFetchOptions = {}): typeof fetch {
   return async (input, init) => {
@@ -33,15 +34,28 @@ export function autellixFetch({ fetch: send = fetch }: AutellixFetchOptions = {}
       fields.set(name, value);
     });
     const base = apiBase(new URL(url.pathname.slice(0, -CALL_PATH.length), url.origin));
-    await program.openAt(base, () => openOverHttp(send, base, fields.get("authorization") ?? undefined, program.id));
+    try {
+      await program.openAt(base, () => openOverHttp(send, base, fields.get("authorization") ?? undefined, program.id));
+    } catch (error) {
+      if (error instanceof AutellixError && error.code !== "queue_unavailable") return answerOf(error);
+      throw error;
+    }
 
-    const parents = thread.heads;
+    const { heads } = thread;
+    const parents = parentsAmong(heads);
     fields.set(headers.program, program.id);
     fields.set(headers.thread, thread.id);
     if (parents.length > 0) fields.set(headers.parents, parents.join(","));
     const response = await send(input, { ...init, headers: fields });
     const callId = response.headers.get(CALL_ID_FIELD);
-    if (response.ok && callId) thread.follow(parents, callId);
+    if (response.ok && callId) thread.follow(heads, callId);
     return response;
   };
+}
+
+/** As a frontend answers: an error that is thrown would be a broken connection to the SDK, which it tries again. */
+function answerOf({ code, message }: AutellixError): Response {
+  const { http, retryable } = errorTable[code];
+  const fields = { "content-type": "application/json", "x-should-retry": String(retryable) };
+  return new Response(JSON.stringify(errorBody(code, message)), { status: http, headers: fields });
 }

@@ -76,7 +76,9 @@ class RunningProgram implements Program, ProgramContext {
   readonly id: string;
   readonly #onEndError: (error: unknown) => void;
   readonly #homes = new Map<string, Promise<Home>>();
+  /** By name: the last number that was given. */
   readonly #threadCounts = new Map<string, number>([[MAIN_THREAD, 1]]);
+  readonly #threadIds = new Set<string>([MAIN_THREAD]);
   #ended: Promise<void> | undefined;
 
   constructor(name: string, { id, onEndError = warn }: ProgramOptions) {
@@ -146,9 +148,15 @@ class RunningProgram implements Program, ProgramContext {
 
   #threadId(name: string): string {
     const base = toHeaderText(name).slice(0, NAME_LENGTH_MAX);
-    const count = (this.#threadCounts.get(base) ?? 0) + 1;
+    let count = this.#threadCounts.get(base) ?? 0;
+    let id: string;
+    do {
+      count++;
+      id = count === 1 ? base : `${base}-${count}`;
+    } while (this.#threadIds.has(id));
     this.#threadCounts.set(base, count);
-    return count === 1 ? base : `${base}-${count}`;
+    this.#threadIds.add(id);
+    return id;
   }
 }
 

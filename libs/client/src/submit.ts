@@ -24,7 +24,7 @@ import {
   readOutcome,
 } from "@autellix/protocol";
 import { askLeader, busOf } from "./connection-bus.ts";
-import { currentContext, type Home } from "./context.ts";
+import { currentContext, type Home, parentsAmong } from "./context.ts";
 import { EventBuffer } from "./event-buffer.ts";
 import { publishUntilKnown } from "./publish.ts";
 import type { QueueConnection } from "./queue.ts";
@@ -162,13 +162,14 @@ class RunningSubmission implements Submission {
   async #annotate({ program, thread, parents, deadlineMs }: SubmitOptions): Promise<Record<string, string>> {
     const fields: Record<string, string> = {};
     const context = program === undefined ? currentContext() : undefined;
-    const follows = parents ?? context?.thread.heads ?? [];
+    const heads = context?.thread.heads ?? [];
+    const follows = parents ?? parentsAmong(heads);
     if (context) {
       const { pool, tenant } = this.#address;
       await context.program.openAt(`nats ${pool} ${tenant}`, async () =>
         endOverNats(this.#bus, pool, tenant, context.program.id),
       );
-      this.#follow = () => context.thread.follow(follows, this.callId);
+      this.#follow = () => context.thread.follow(parents ?? heads, this.callId);
     }
     const named = program ?? context?.program.id;
     const branch = thread ?? context?.thread.id;
@@ -218,6 +219,7 @@ class RunningSubmission implements Submission {
   }
 
   async #readRecord(): Promise<void> {
+    if (this.#bus.nc.isClosed()) throw new AutellixError("queue_unavailable", "the connection was closed");
     const read = await readOutcome(this.#bus, this.#address, "leader");
     if (read.kind === "found" && read.record.head.kind === "outcome") {
       await this.#finish(decodeAs(outcomeBodySchema, read.record.body));

@@ -1,3 +1,4 @@
+import { PARENT_CALLS_MAX } from "@autellix/protocol";
 import OpenAI from "openai";
 import { afterEach, describe, expect, test } from "vitest";
 import { autellixFetch, program } from "../src/index.ts";
@@ -61,13 +62,23 @@ describe("a program", () => {
     expect(server.ended).toEqual([{ program: server.opened[0], cancel: true }]);
   });
 
+  test("that a server refuses to open gives its calls that answer, once, and not a broken connection", async () => {
+    const refuseProgram = { status: 401, error: { code: "invalid_api_key", message: "no such key" } };
+    const { server } = await serve({ refuseProgram });
+    const openai = new OpenAI({ baseURL: server.url, apiKey: "wrong", fetch: autellixFetch() });
+    const refused = program("k", () => openai.chat.completions.create({ model: "m", messages: [] }));
+    await expect(refused).rejects.toMatchObject({ status: 401, code: "invalid_api_key" });
+    expect(server.opened).toHaveLength(1);
+    expect(server.calls).toHaveLength(0);
+  });
+
   test("takes no calls after its end", async () => {
     const { server, ask } = await serve();
     await program("early", async (p) => {
       await ask("one");
       await p.end();
       await p.end();
-      await expect(ask("two")).rejects.toThrow();
+      await expect(ask("two")).rejects.toMatchObject({ status: 409, code: "program_ended" });
     });
     expect(server.ended).toHaveLength(1);
     expect(server.calls).toHaveLength(1);
@@ -125,6 +136,37 @@ describe("threads", () => {
     expect(new Set([call("left").thread, call("right").thread])).toEqual(new Set(["branch", "branch-2"]));
     expect(call("merge").thread).toBe("main");
     expect(new Set(call("merge").parents)).toEqual(new Set([call("left").id, call("right").id]));
+  });
+
+  test("join from more branches than a call may name, and go on after them", async () => {
+    const { server, ask } = await serve();
+    const branches = 2 * PARENT_CALLS_MAX + 1;
+    await program("wide", async (p) => {
+      await ask("plan");
+      await p.parallel(Array.from({ length: branches }, (_, i) => () => ask(`branch ${i}`)));
+      await ask("merge");
+      await ask("end");
+      await Promise.all(Array.from({ length: branches }, (_, i) => ask(`beside ${i}`)));
+      await ask("last");
+    });
+    const call = byText(server);
+    for (const [text, before] of [
+      ["merge", "branch"],
+      ["last", "beside"],
+    ] as const) {
+      const ids = Array.from({ length: branches }, (_, i) => call(`${before} ${i}`).id);
+      expect(call(text).parents).toHaveLength(PARENT_CALLS_MAX);
+      expect(ids).toEqual(expect.arrayContaining(call(text).parents));
+    }
+    expect(call("end").parents).toEqual([call("merge").id]);
+  });
+
+  test("have names of their own, also where a name looks like another's number", async () => {
+    const { server, ask } = await serve();
+    await program("names", (p) =>
+      Promise.all(["a", "a", "a-2", "a"].map((name, i) => p.thread(name, () => ask(`${i}`)))),
+    );
+    expect(new Set(server.calls.map(({ thread }) => thread)).size).toBe(4);
   });
 
   test("nest, and a branch without a call adds no parent", async () => {

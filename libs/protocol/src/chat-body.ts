@@ -18,6 +18,8 @@ export const SCHEMA_CHARS_MAX = 128 * 1024;
 export const TOP_LOGPROBS_MAX = 20;
 /** Levels of lists and objects in a body: who follows it recursively must not run out of stack. */
 export const BODY_DEPTH_MAX = 100;
+/** Fields of a body itself; OpenAI's API knows some forty. */
+export const BODY_FIELDS_MAX = 1_000;
 /** Fields that `ChatCall.foreign` names; there may be more. */
 export const FOREIGN_FIELDS_MAX = 100;
 /** Names of unknown parameters are cut to it. */
@@ -28,6 +30,8 @@ const stopSequence = z.string().max(STOP_SEQUENCE_CHARS_MAX);
 /** The count first: a fault of each of a million entries is more than zod can hold. */
 const stopSequences = z.array(z.unknown()).max(STOP_SEQUENCES_MAX).pipe(z.array(stopSequence));
 
+const SEED_MAX = 2 ** 63;
+
 const body = z.object({
   model: z.string().min(1).optional(),
   messages: z.array(z.unknown()).min(1, "must have at least one message").max(MESSAGES_MAX),
@@ -37,8 +41,9 @@ const body = z.object({
   max_tokens: optional(z.int().positive()),
   max_completion_tokens: optional(z.int().positive()),
   temperature: optional(z.number().min(0).max(2)),
-  top_p: optional(z.number().gt(0).max(1)),
-  seed: optional(z.int()),
+  top_p: optional(z.number().min(0).max(1)),
+  // Of 64 bits at most; what is above 53 comes rounded out of JSON, the same each time.
+  seed: optional(z.number().refine(Number.isInteger, "must be a whole number").min(-SEED_MAX).max(SEED_MAX)),
   stop: optional(z.union([stopSequence, stopSequences])),
   frequency_penalty: optional(z.number().min(-2).max(2)),
   presence_penalty: optional(z.number().min(-2).max(2)),
@@ -103,6 +108,7 @@ const NEUTRAL = new Map<string, (value: unknown) => boolean>([
  */
 export function parseChat(value: unknown): ChatCall {
   if (!isObject(value)) throw new AutellixError("invalid_request", "the body must be an object");
+  checkWidth(value);
   checkDepth(value);
   const parsed = validate(body, value);
   validate(foreignBody, value);
@@ -146,9 +152,18 @@ export function refuseForeign({ foreign }: ChatCall): void {
   throw new AutellixError("unsupported_parameter", `${param} is not supported by the engine of this model`, { param });
 }
 
+/** Each field costs all who read the body: hundreds of thousands would stall a frontend for seconds. */
+function checkWidth(value: Record<string, unknown>): void {
+  let fields = 0;
+  for (const _ in value) if (++fields > BODY_FIELDS_MAX) break;
+  if (fields > BODY_FIELDS_MAX)
+    throw new AutellixError("invalid_request", `the body must have at most ${BODY_FIELDS_MAX} fields`);
+}
+
 /** Without recursion: this is what keeps others from running out of stack. */
 function checkDepth(value: Record<string, unknown>): void {
   for (const [key, field] of Object.entries(value)) {
+    if (typeof field !== "object" || field === null) continue;
     let level: object[] = [];
     let next: object[] = [];
     const add = (given: unknown) => {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import {
   BODY_DEPTH_MAX,
+  BODY_FIELDS_MAX,
   CONTENT_PARTS_MAX,
   completionId,
   estimatePromptTokens,
@@ -123,6 +124,20 @@ describe("a chat body", () => {
       ["1", "2", "3", "4"],
     ],
   ])("may stop at %j", (stop, expected) => expect(parseChat({ messages, stop }).stop).toEqual(expected));
+
+  it.each([2 ** 53, 2 ** 60, -(2 ** 63), 7.0])("may have the seed %d", (seed) => {
+    expect(parseChat({ messages, seed }).seed).toBe(seed);
+  });
+
+  it("may want the likeliest token alone by top_p", () => {
+    expect(parseChat({ messages, top_p: 0 }).topP).toBe(0);
+  });
+
+  it("has no more fields than a body can mean anything by", () => {
+    const fields = (count: number) => Object.fromEntries(Array.from({ length: count }, (_, i) => [`field${i}`, 1]));
+    expect(parseChat({ messages, ...fields(BODY_FIELDS_MAX - 1) }).foreign).toContain("field0");
+    expect(() => parseChat({ messages, ...fields(BODY_FIELDS_MAX) })).toThrow(/at most 1000 fields/);
+  });
 
   it("joins text parts, and takes a developer for a system", () => {
     const parts = [
@@ -404,7 +419,8 @@ describe("a body with a wrong value", () => {
     [{ temperature: Number.NaN }, "temperature", "temperature: must be a number"],
     [{ temperature: Number.POSITIVE_INFINITY }, "temperature", "temperature: must be a number"],
     [{ temperature: "hot" }, "temperature", "temperature: must be a number"],
-    [{ top_p: 0 }, "top_p", "top_p: must be greater than 0"],
+    [{ top_p: -0.01 }, "top_p", "top_p: must be at least 0"],
+    [{ seed: 2 ** 64 }, "seed", `seed: must be at most ${2 ** 63}`],
     [{ top_p: 1.01 }, "top_p", "top_p: must be at most 1"],
     [{ seed: 1.5 }, "seed", "seed: must be a whole number"],
     [{ frequency_penalty: 2.1 }, "frequency_penalty", "frequency_penalty: must be at most 2"],

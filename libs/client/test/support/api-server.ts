@@ -25,6 +25,8 @@ export interface ApiServerOptions {
   refuse?: (call: SeenCall) => { status: number; retryAfter?: number } | undefined;
   /** False: a plain OpenAI endpoint without programs. */
   programs?: boolean;
+  /** How it answers to the opening of a program. */
+  refuseProgram?: { status: number; error: { code: string; message: string } };
 }
 
 export interface ApiServer {
@@ -86,7 +88,8 @@ async function serve(
   } else if (options.programs !== false && request.method === "POST" && url.pathname === "/v1/programs") {
     const { id } = JSON.parse(text) as { id: string };
     seen.opened.push(id);
-    sendJson(response, 200, { id, object: "program" });
+    if (options.refuseProgram) sendJson(response, options.refuseProgram.status, { error: options.refuseProgram.error });
+    else sendJson(response, 200, { id, object: "program" });
   } else if (options.programs !== false && request.method === "DELETE" && url.pathname.startsWith("/v1/programs/")) {
     const program = decodeURIComponent(url.pathname.slice("/v1/programs/".length));
     seen.ended.push({ program, cancel: url.searchParams.get("cancel") === "true" });

@@ -41,6 +41,8 @@ export function renderError({ code, message, param, retryAfterS }: Failure): Ren
     status: errorTable[code].http,
     headers: {
       "content-type": "application/json; charset=utf-8",
+      // The official clients try a 409 or a 5xx again unless they are told.
+      ...(errorTable[code].retryable ? {} : { "x-should-retry": "false" }),
       ...(retryAfterS === undefined ? {} : { "retry-after": String(retryAfterS) }),
     },
     body: JSON.stringify(errorBody(code, message, param)),
