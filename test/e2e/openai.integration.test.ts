@@ -199,7 +199,7 @@ describe("a parameter", () => {
   });
 
   test("of a wrong value is refused as such", async () => {
-    for (const params of [{ max_tokens: -1 }, { temperature: 3 }, { top_p: 0 }, { seed: 1.5 }, { messages: [] }]) {
+    for (const params of [{ max_tokens: -1 }, { temperature: 3 }, { top_p: -1 }, { seed: 1.5 }, { messages: [] }]) {
       expect(await refused(params)).toMatchObject({
         status: 400,
         code: "invalid_request",

@@ -15,7 +15,8 @@ export class EventBuffer implements AsyncIterable<SubmitEvent> {
   #shown = new ShownAnswer();
   #dropping = false;
   #ended = false;
-  #wake = () => {};
+  /** Readers that wait for the next. There is one, as a rule; several share the events, each of which one gets. */
+  #readers: (() => void)[] = [];
 
   push(chunk: Chunk): void {
     if (this.#dropping) return;
@@ -59,11 +60,13 @@ export class EventBuffer implements AsyncIterable<SubmitEvent> {
       } else if (this.#ended) {
         return;
       } else {
-        await new Promise<void>((resolve) => {
-          this.#wake = resolve;
-        });
+        await new Promise<void>((resolve) => this.#readers.push(resolve));
       }
     }
+  }
+
+  #wake(): void {
+    for (const resolve of this.#readers.splice(0)) resolve();
   }
 
   #add(given: AnswerDelta, chunk?: Chunk): void {

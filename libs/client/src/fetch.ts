@@ -34,8 +34,13 @@ export function autellixFetch({ fetch: send = fetch }: AutellixFetchOptions = {}
       fields.set(name, value);
     });
     const base = apiBase(new URL(url.pathname.slice(0, -CALL_PATH.length), url.origin));
+    const signal = init?.signal ?? (input instanceof Request ? input.signal : undefined);
     try {
-      await program.openAt(base, () => openOverHttp(send, base, fields.get("authorization") ?? undefined, program.id));
+      const key = fields.get("authorization") ?? undefined;
+      await unlessAborted(
+        signal,
+        program.openAt(base, () => openOverHttp(send, base, key, program.id)),
+      );
     } catch (error) {
       if (error instanceof AutellixError && error.code !== "queue_unavailable") return answerOf(error);
       throw error;
@@ -51,6 +56,17 @@ export function autellixFetch({ fetch: send = fetch }: AutellixFetchOptions = {}
     if (response.ok && callId) thread.follow(heads, callId);
     return response;
   };
+}
+
+/** One call that is given up does not end the opening, for which others of the program wait, too. */
+function unlessAborted<T>(signal: AbortSignal | undefined, opening: Promise<T>): Promise<T> {
+  if (!signal) return opening;
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(signal.reason);
+    if (signal.aborted) abort();
+    signal.addEventListener("abort", abort, { once: true });
+    opening.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
+  });
 }
 
 /** As a frontend answers: an error that is thrown would be a broken connection to the SDK, which it tries again. */

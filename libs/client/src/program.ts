@@ -84,10 +84,10 @@ class RunningProgram implements Program, ProgramContext {
   constructor(name: string, { id, onEndError = warn }: ProgramOptions) {
     this.name = name;
     this.id = id ?? `${toHeaderText(name).slice(0, NAME_LENGTH_MAX)}-${randomBytes(9).toString("base64url")}`;
-    if (!/^[\x21-\x7e]+$/.test(this.id) || this.id.length > ID_LENGTH_MAX) {
-      throw new AutellixError("invalid_request", `a program id is 1 to ${ID_LENGTH_MAX} visible ASCII characters`, {
-        param: "id",
-      });
+    // The last two stand for directories in every URL: the program could be opened and never ended.
+    if (!/^[\x21-\x7e]+$/.test(this.id) || this.id.length > ID_LENGTH_MAX || this.id === "." || this.id === "..") {
+      const message = `a program id is 1 to ${ID_LENGTH_MAX} visible ASCII characters, and neither "." nor ".."`;
+      throw new AutellixError("invalid_request", message, { param: "id" });
     }
     this.#onEndError = onEndError;
   }

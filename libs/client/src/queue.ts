@@ -15,9 +15,11 @@ export interface ConnectOptions {
 
 /** An open connection, made by `connect`. It reconnects by itself for ever, until it is closed. */
 export class QueueConnection {
-  /** Sends what was published and closes. */
+  /** Sends what was published and closes. Again, it waits for the same end. */
   async close(): Promise<void> {
-    await busOf(this).nc.drain();
+    const { nc } = busOf(this);
+    if (nc.isClosed() || nc.isDraining()) await nc.closed();
+    else await nc.drain();
   }
 }
 

@@ -140,6 +140,7 @@ class RunningSubmission implements Submission {
 
   async #start(options: SubmitOptions): Promise<void> {
     if (!isValidAddress(this.#address)) throw new AutellixError("bad_call_id");
+    this.#checkOpen();
     const fields = await this.#annotate(options);
     options.signal?.throwIfAborted();
     this.#openInbox(fields);
@@ -218,8 +219,13 @@ class RunningSubmission implements Submission {
     this.#silenceMs = Math.min(SILENCE_MS_MAX, this.#silenceMs * 2);
   }
 
+  #checkOpen(): void {
+    const { nc } = this.#bus;
+    if (nc.isClosed() || nc.isDraining()) throw new AutellixError("queue_unavailable", "the connection was closed");
+  }
+
   async #readRecord(): Promise<void> {
-    if (this.#bus.nc.isClosed()) throw new AutellixError("queue_unavailable", "the connection was closed");
+    this.#checkOpen();
     const read = await readOutcome(this.#bus, this.#address, "leader");
     if (read.kind === "found" && read.record.head.kind === "outcome") {
       await this.#finish(decodeAs(outcomeBodySchema, read.record.body));

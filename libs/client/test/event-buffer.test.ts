@@ -31,6 +31,17 @@ test("a reader that comes before the chunks gets them all, then the end", async 
   expect(await reading).toEqual(["a", "b"]);
 });
 
+test("two readers share the chunks, and both come to the end", async () => {
+  const buffer = new EventBuffer();
+  const reading = [read(buffer), read(buffer)];
+  for (const text of ["a", "b", "c"]) {
+    buffer.push(chunk(text));
+    await Promise.resolve();
+  }
+  buffer.end();
+  expect((await Promise.all(reading)).flat().sort()).toEqual(["a", "b", "c"]);
+});
+
 test("the record's tail is added when the last chunks were lost", async () => {
   const buffer = new EventBuffer();
   buffer.push(chunk("The capital "));

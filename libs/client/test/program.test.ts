@@ -72,6 +72,33 @@ describe("a program", () => {
     expect(server.calls).toHaveLength(0);
   });
 
+  test("that takes long to open does not keep a call from being given up", async () => {
+    const { server } = await serve();
+    const opened = Promise.withResolvers<void>();
+    const slow: typeof fetch = async (input, init) => {
+      if (String(input).endsWith("/programs")) await opened.promise;
+      return fetch(input, init);
+    };
+    const openai = new OpenAI({
+      baseURL: server.url,
+      apiKey: "key",
+      maxRetries: 0,
+      fetch: autellixFetch({ fetch: slow }),
+    });
+    await program("k", async () => {
+      const leave = new AbortController();
+      const given = openai.chat.completions.create({ model: "m", messages: [] }, { signal: leave.signal });
+      const messages = [{ role: "user" as const, content: "stays" }];
+      const stays = openai.chat.completions.create({ model: "m", messages });
+      leave.abort();
+      await expect(given).rejects.toThrow(OpenAI.APIUserAbortError);
+      opened.resolve();
+      await stays;
+    });
+    expect(server.opened).toHaveLength(1);
+    expect(server.calls).toHaveLength(1);
+  });
+
   test("takes no calls after its end", async () => {
     const { server, ask } = await serve();
     await program("early", async (p) => {
@@ -118,7 +145,8 @@ describe("a program", () => {
 
   test("has an id of visible ASCII whatever its name is", async () => {
     await program("Zoë's\nprogram, Ω", async (p) => expect(p.id).toMatch(/^[\x21-\x7e]+$/));
-    await expect(program("x", async () => {}, { id: "two words" })).rejects.toMatchObject({ code: "invalid_request" });
+    for (const id of ["two words", ".", ".."])
+      await expect(program("x", async () => {}, { id })).rejects.toMatchObject({ code: "invalid_request" });
   });
 });
 

@@ -174,6 +174,13 @@ test("what cannot be accepted is refused by name", async () => {
   });
 });
 
+test("a connection that was closed takes no calls, and may be closed again", async () => {
+  const closed = await connect({ url: nats.url });
+  await Promise.all([closed.close(), closed.close()]);
+  await closed.close();
+  await expect(submit(closed, { pool, body }).result()).rejects.toMatchObject({ code: "queue_unavailable" });
+});
+
 test("a large body takes the way of the object store", async () => {
   const callId = randomUUID();
   const content = "x".repeat(2 * 1024 * 1024);

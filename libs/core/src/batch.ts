@@ -6,10 +6,12 @@
  */
 import { type Call, loseContext } from "./call.ts";
 import type { Batch, Engine } from "./engine.ts";
+import type { Millis } from "./ids.ts";
 import { byRank, type LevelQueues } from "./queues.ts";
 import { continueFrom } from "./retained.ts";
 
 export interface BatchRules {
+  at: Millis;
   /** Rises with each batch that is formed. */
   stamp: number;
   /** Steps until the next plan: every context grows by so many tokens. */
@@ -22,6 +24,8 @@ export interface BatchRules {
   keepsContexts: boolean;
   /** Whether a call has waited so long that it shall begin all the same (S10). */
   starves: (call: Call) => boolean;
+  /** For how long the one that began so is the only one. */
+  guestTurnMs: number;
   /** Late binding: calls that no engine has yet, and how many of them this one may take. */
   unbound?: { queues: LevelQueues; takesMax: number };
 }
@@ -120,12 +124,20 @@ class Room {
     if (call.engine === undefined && this.takesLeft <= 0) return this.offerStarted();
     if (!this.rules.admitsNew || this.heldLeft <= 0) return this.offerStarted();
     const isNewcomer = call.claims === undefined;
-    const isGuest = isNewcomer && this.newcomersLeft <= 0;
-    if (isGuest && !this.takesGuest(call)) return this.offerHolders();
+    const isGuest = isNewcomer && this.newcomersLeft <= 0 && this.takesGuest(call);
+    if (isNewcomer && this.newcomersLeft <= 0 && !isGuest) {
+      if (!this.offerHolders()) return false;
+      // They cannot run side by side, as suspects cannot: what they leave is nobody's.
+      this.newcomersLeft = this.placesMax - this.places;
+      return this.offer(call);
+    }
     if (!this.add(call)) return this.skipsLeft-- > 0;
     this.heldLeft--;
     if (isNewcomer) this.newcomersLeft--;
-    if (isGuest) this.engine.guest = call;
+    if (isGuest) {
+      this.engine.guest = call;
+      this.engine.guestUntil = this.rules.at + this.rules.guestTurnMs;
+    }
     if (call.engine === undefined) {
       this.takesLeft--;
       this.taken.push(call);
@@ -146,10 +158,14 @@ class Room {
     return Math.max(this.placesMax, Math.floor(CALLS_SHARE * contextsMax)) - holders;
   }
 
-  /** One at a time: were it all that starve, contexts would push each other out in overload as without the rule. */
+  /**
+   * One at a time: were it all that starve, contexts would push each other out in overload as without the rule. But none
+   * waits for the end of one that runs for long.
+   */
   private takesGuest(call: Call): boolean {
     const { engine, rules } = this;
-    return engine.guest === undefined && rules.starves(call);
+    const isFree = engine.guest === undefined || rules.at > engine.guestUntil;
+    return isFree && rules.starves(call);
   }
 
   hasPlace(): boolean {
@@ -242,13 +258,16 @@ class Room {
     }
   }
 
-  /** What is left of the batch goes to calls that have contexts, running or kept for them, in the same order. */
-  private offerHolders(): false {
+  /**
+   * What is left of the batch goes to calls that have contexts, running or kept for them, in the same order.
+   * @returns whether all were offered, and left a place.
+   */
+  private offerHolders(): boolean {
     const { engine, rules } = this;
     for (const call of merged(engine.startedInOrder(rules.stamp), engine.retained.heirs())) {
-      if ((!call.planned || isRunnable(call, engine)) && !this.offer(call)) break;
+      if ((!call.planned || isRunnable(call, engine)) && !this.offer(call)) return false;
     }
-    return false;
+    return this.hasPlace();
   }
 
   /** No new call may start: what is left of the batch goes to calls that have started, in the same order. */

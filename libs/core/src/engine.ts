@@ -43,6 +43,8 @@ export class Engine {
   keep: readonly Call[] = [];
   /** A call that began without a context though others left no room for it: it starved. One at a time (decision 0034). */
   guest: Call | undefined;
+  /** From when on the next may, though this one is still there. */
+  guestUntil: Millis = 0;
   /** Version of `retained` in the last plan. */
   retainedSent = 0;
   /** Answers to `fenced` that the next plan carries. */

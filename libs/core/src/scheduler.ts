@@ -160,12 +160,14 @@ export class Scheduler {
     const late = state.unbound.size > 0 ? { queues: state.unbound, takesMax: state.lateTakesMax(engine) } : undefined;
     const stamp = state.takeStamp();
     const batch = formBatch(engine, {
+      at,
       stamp,
       windowSteps,
       reserveCallsMax,
       misfit,
       keepsContexts: policy.keeps === "next-to-run",
       starves: (call) => starves(state, call, at),
+      guestTurnMs: state.beta * state.betaFloorMs,
       admitsNew: state.admitsNew && engine.accepting,
       ...(late ? { unbound: late } : {}),
     });

@@ -171,7 +171,7 @@ function keepsContexts(state: State, { capacity }: Engine): boolean {
 /** The first call that waits without a context, when it starves and no other that did is still there: nobody passes it. */
 function nextGuest({ at, scheduler }: World, engine: Engine): Call | undefined {
   const state = stateOf(scheduler);
-  if (engine.guest) return undefined;
+  if (engine.guest && at <= engine.guestUntil) return undefined;
   const waiting = waitingFor(state, engine).filter((call) => !engine.has(call) && !call.mayHaveRun && !call.claims);
   const first = waiting.sort((a, b) => (outranks(a, b) ? -1 : 1))[0];
   return first && starves(state, first, at) ? first : undefined;
@@ -187,8 +187,8 @@ function starves({ beta, betaFloorMs, config: { policy } }: State, call: Call, a
   return call.promotedWaitingMs > 0 || isDue;
 }
 
-/** Who began last without room for it. */
-const guestBefore = new WeakMap<Engine, Call>();
+/** Who began last without room for it, and when. */
+const guestBefore = new WeakMap<Engine, { guest: Call; at: number }>();
 
 /**
  * They leave the batch, and most of the memory, to calls that have contexts, but for one that starves; how much a host
@@ -205,12 +205,17 @@ function checkNewcomers(world: World, engine: Engine, newcomers: ReadonlySet<str
     if (newcomers.has(guest.id) && !starves(state, guest, world.at))
       throw new Error(`retained: ${guest.id} begins though it does not starve`);
     const before = guestBefore.get(engine);
-    if (before && before !== guest && engine.has(before))
-      throw new Error(`retained: ${guest.id} begins though ${before.id} has the one place for such calls`);
-    guestBefore.set(engine, guest);
+    if (before?.guest === guest) continue;
+    if (before && engine.has(before.guest) && world.at <= before.at + state.beta * state.betaFloorMs)
+      throw new Error(`retained: ${guest.id} begins though ${before.guest.id} has the one place for such calls`);
+    guestBefore.set(engine, { guest, at: world.at });
   }
-  const holders = engine.startedCount - guests.length + engine.retained.heirs().length;
-  if (others.length > 0 && holders > Math.max(places, 0.75 * residentCallsMax))
+  const heirs = engine.retained.heirs();
+  const started = [...state.calls.values()].filter((call) => engine.has(call) && !call.cancel);
+  // Of suspects only one runs; what the others leave is for newcomers.
+  const suspects = [...started, ...heirs].filter((call) => call.crashes > 0).length;
+  const holders = started.length - guests.length + heirs.length - Math.max(0, suspects - 1);
+  if (others.length > 0 && holders > Math.max(places, 0.75 * residentCallsMax) && state.config.misfit !== "skip")
     throw new Error(`retained: ${others[0]} begins though contexts fill all places`);
 }
 

@@ -68,4 +68,36 @@ describe("memory that is full of contexts", () => {
     bench.plan();
     expect(batch()).toEqual(["newer", "a2"]);
   });
+
+  it("is left to the next that starves after a time, however long the one before it runs", () => {
+    const bench = retaining(tight, { beta: 2, betaFloorMs: 100 });
+    for (const name of ["a", "b"]) ends(bench, name, 10, { program: name });
+    for (const name of ["new", "newer"]) bench.arrive(name, { promptTokens: 10 });
+    for (const name of ["a2", "b2"]) bench.arrive(name, { program: name[0] ?? "", promptTokens: 20 });
+    bench.plan();
+    const batchAt = (at: number) => {
+      bench.at = at;
+      bench.report("e", { calls: { a2: 1, b2: 1, ...(at > 200 ? { new: at - 200 } : {}) } });
+      bench.plan();
+      return names(bench.plans.get("e")?.run);
+    };
+    expect(batchAt(200)).toEqual(["new", "a2"]);
+    expect(batchAt(400)).not.toContain("newer");
+    expect(batchAt(401)).toContain("newer");
+  });
+
+  it("is not kept for calls that may not run side by side", () => {
+    const bench = retaining(tight);
+    for (const name of ["a", "b"]) ends(bench, name, 10, { program: name });
+    bench.suspect("e", true);
+    bench.join("f");
+    for (const name of ["a2", "b2"]) bench.arrive(name, { program: name[0] ?? "", promptTokens: 20 });
+    bench.run();
+    bench.lose("f", "crash");
+    bench.suspect("e", false);
+    for (const name of ["a2", "b2"]) bench.marker(name, 2, 9);
+    bench.arrive("new", { promptTokens: 10 });
+    bench.plan();
+    expect(names(bench.plans.get("e")?.run)).toEqual(["a2", "new"]);
+  });
 });
