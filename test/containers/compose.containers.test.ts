@@ -311,12 +311,16 @@ describe.skipIf("missing" in containers)("frontends behind the proxy", () => {
     const program = "client-goes-away";
     const leave = new AbortController();
     const messages = [{ role: "user", content: "Tell me something long." }];
+    // A thousand numbers take seconds; without them the answer's length, and so its time, are the model's whim.
+    const numbers = { type: "array", items: { type: "integer", enum: [1] }, minItems: 1_000 };
+    const schema = { type: "object", properties: { numbers }, required: ["numbers"], additionalProperties: false };
+    const response_format = { type: "json_schema", json_schema: { name: "long", strict: true, schema } };
     // With others before it, it has no answer yet when its client goes away.
     const load = startCalls(system.url, MODEL, CALLS);
     const asking = fetch(`${system.url}/v1/chat/completions`, {
       method: "POST",
       headers: { "content-type": "application/json", "autellix-program-id": program },
-      body: JSON.stringify({ model: MODEL, messages }),
+      body: JSON.stringify({ model: MODEL, messages, response_format }),
       signal: leave.signal,
     });
     asking.catch(() => {});
