@@ -221,6 +221,7 @@ test.each<[string, string | Uint8Array, Record<string, string>, [number, string]
   ["too many parents", valid, { "autellix-parent-call-ids": "a,".repeat(101) }, [400, "invalid_request"]],
   ["text", valid, { "content-type": "text/plain" }, [415, "unsupported_media_type"]],
   ["a form", valid, { "content-type": "multipart/form-data" }, [415, "unsupported_media_type"]],
+  ["a compressed body", valid, { "content-encoding": "gzip" }, [415, "unsupported_media_type"]],
   ["a large body", `"${"x".repeat(2_000)}"`, {}, [413, "body_too_large"]],
 ])("%s is refused in OpenAI's format", async (_name, body, headers, expected) => {
   const large = typeof body === "string" && body.length > 3_000;
@@ -253,6 +254,21 @@ test("what is no HTTP, and a request that does not arrive, are answered too", as
   const head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
   expect(await raw(port, `${head}content-length: 100\r\n\r\n{`)).toMatch(/^HTTP\/1.1 408 .*"code":"request_timeout"/s);
   expect(await raw(port, `${head}x: ${"y".repeat(20_000)}\r\n\r\n`)).toMatch(/^HTTP\/1.1 400 .*too large/s);
+  const ask = (fields: string) => raw(port, `GET /healthz HTTP/1.1\r\n${fields}connection: close\r\n\r\n`);
+  expect(await ask("")).toMatch(/^HTTP\/1.1 400 .*"code":"invalid_request"/s);
+  expect(await ask("host: x\r\nexpect: wonders\r\n")).toMatch(/^HTTP\/1.1 200 /);
+});
+
+test("a program or thread that is named twice is refused, parents add up", async () => {
+  const { desk, port } = await start();
+  const post = (fields: string) => {
+    const head = `host: x\r\ncontent-type: application/json\r\ncontent-length: ${valid.length}\r\n${fields}`;
+    return raw(port, `POST /v1/chat/completions HTTP/1.1\r\n${head}connection: close\r\n\r\n${valid}`);
+  };
+  for (const name of ["autellix-program-id", "autellix-thread-id"])
+    expect(await post(`${name}: a\r\n${name}: b\r\n`)).toMatch(/^HTTP\/1.1 400 .*more than once/s);
+  expect(await post("autellix-parent-call-ids: a\r\nautellix-parent-call-ids: b\r\n")).toMatch(/^HTTP\/1.1 200 /);
+  expect(desk.submitted.map(({ parents }) => parents)).toEqual([["a", "b"]]);
 });
 
 test("models are listed and looked up, also with a slash in the name", async () => {

@@ -1,7 +1,6 @@
 /**
  * From an HTTP request to a validated call: body, headers, and the program that it belongs to (design §6).
  */
-import type { IncomingHttpHeaders } from "node:http";
 import {
   AutellixError,
   type ChatCall,
@@ -32,8 +31,11 @@ export interface CallContext {
   callLifetimeMsMax: number;
 }
 
+/** Each field of a request with all the values that it came with, by its name in small letters. */
+export type FieldValues = Readonly<Record<string, readonly string[] | undefined>>;
+
 /** @throws AutellixError with the field at fault. */
-export function parseCall(body: unknown, headers: IncomingHttpHeaders, context: CallContext): ParsedCall {
+export function parseCall(body: unknown, headers: FieldValues, context: CallContext): ParsedCall {
   const bytes = Buffer.isBuffer(body) ? body : Buffer.alloc(0);
   const value = parseJson(bytes);
   const chat = parseChat(value);
@@ -79,7 +81,7 @@ export function parseProgramId(value: unknown, param: string): string {
   return freeText(value, param);
 }
 
-function programOf(headers: IncomingHttpHeaders, value: unknown): string | undefined {
+function programOf(headers: FieldValues, value: unknown): string | undefined {
   const named = textField(headers, fields.program);
   if (named !== undefined) return named;
   const { metadata } = value as { metadata?: Record<string, unknown> | null };
@@ -87,13 +89,15 @@ function programOf(headers: IncomingHttpHeaders, value: unknown): string | undef
   return id === undefined || id === null ? undefined : freeText(id, "metadata.autellix_program_id");
 }
 
-function field(headers: IncomingHttpHeaders, name: string): string | undefined {
-  const value = headers[name.toLowerCase()];
-  const text = (Array.isArray(value) ? value.join(",") : value)?.trim();
+function field(headers: FieldValues, name: string): string | undefined {
+  const text = headers[name.toLowerCase()]?.join(",").trim();
   return text === undefined || text === "" ? undefined : text;
 }
 
-function textField(headers: IncomingHttpHeaders, name: string): string | undefined {
+function textField(headers: FieldValues, name: string): string | undefined {
+  // Put together they would name a program that nobody meant.
+  if ((headers[name.toLowerCase()]?.length ?? 0) > 1)
+    throw new AutellixError("invalid_request", `${name}: is given more than once`, { param: name });
   const text = field(headers, name);
   return text === undefined ? undefined : freeText(utf8(text), name);
 }
@@ -120,7 +124,7 @@ function freeText(value: unknown, param: string): string {
   return value;
 }
 
-function parentsOf(headers: IncomingHttpHeaders): string[] {
+function parentsOf(headers: FieldValues): string[] {
   const param = fields.parents;
   const ids = (field(headers, param) ?? "").split(",").flatMap((id) => {
     const callId = id.trim();
@@ -138,7 +142,7 @@ function parentsOf(headers: IncomingHttpHeaders): string[] {
   return ids;
 }
 
-function deadlineOf(headers: IncomingHttpHeaders, callLifetimeMsMax: number): number | undefined {
+function deadlineOf(headers: FieldValues, callLifetimeMsMax: number): number | undefined {
   const param = fields.deadlineMs;
   const text = field(headers, param);
   if (text === undefined) return undefined;
@@ -149,7 +153,7 @@ function deadlineOf(headers: IncomingHttpHeaders, callLifetimeMsMax: number): nu
   return Math.min(value, callLifetimeMsMax);
 }
 
-function traceOf(headers: IncomingHttpHeaders): string | undefined {
+function traceOf(headers: FieldValues): string | undefined {
   const text = field(headers, fields.trace);
   return text !== undefined && TRACEPARENT.test(text) ? text : undefined;
 }

@@ -92,7 +92,7 @@ function addPath(app: FastifyInstance, url: string, methods: Methods): void {
 function chatCompletion(request: FastifyRequest, reply: FastifyReply, desk: Desk, limits: Limits): void {
   const callId = newId();
   void reply.header(CALL_ID_HEADER, callId);
-  const { submission, includeUsage } = parseCall(request.body, request.headers, {
+  const { submission, includeUsage } = parseCall(request.body, request.raw.headersDistinct, {
     callId,
     tenant: request.tenant,
     callLifetimeMsMax: limits.callLifetimeMsMax,

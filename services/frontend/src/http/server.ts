@@ -56,6 +56,8 @@ export function createServer({ desk, keys, limits, log, onAnswer }: ServerOption
     http: {
       // Node swaps the two when this one is larger.
       headersTimeout: Math.min(limits.requestMsMax, HEADERS_MS_MAX),
+      // Checked below: Node's own answer has no body.
+      requireHostHeader: false,
       connectionsCheckingInterval: Math.min(limits.requestMsMax / 2, LATE_REQUESTS_PERIOD_MS),
     },
     routerOptions: { maxParamLength: PARAM_LENGTH_MAX },
@@ -72,7 +74,13 @@ export function createServer({ desk, keys, limits, log, onAnswer }: ServerOption
   });
   app.server.maxConnections = limits.connectionsMax;
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser("application/json", { parseAs: "buffer" }, (_request, body, done) => done(null, body));
+  app.addContentTypeParser("application/json", { parseAs: "buffer" }, (request, body, done) => {
+    const encoding = request.headers["content-encoding"] ?? "identity";
+    if (encoding.toLowerCase() === "identity") done(null, body);
+    else done(new AutellixError("unsupported_media_type", "the body must not be compressed (Content-Encoding)"));
+  });
+  // Node would answer 417 without a body. An expectation may be ignored (RFC 9110, 10.1.1).
+  app.server.on("checkExpectation", (request, response) => app.server.emit("request", request, response));
   app.setErrorHandler((error, request, reply) => {
     const failure = failureOf(error);
     if (!failure) log.error({ err: error }, "a route failed");
@@ -90,6 +98,8 @@ export function createServer({ desk, keys, limits, log, onAnswer }: ServerOption
   if (onAnswer) app.addHook("onResponse", async (_request, reply) => onAnswer(reply.raw.statusCode, reply.refusedAs));
   app.addHook("onRequest", async (request, reply) => {
     open.set(request.raw.socket, reply.raw);
+    if (request.headers.host === undefined && request.raw.httpVersion === "1.1")
+      throw new AutellixError("invalid_request", "the Host field is missing");
     // By the route, not by the text of the URL: /%761/models is a way to write /v1/models.
     const isOpen = OPEN_PATHS.has(request.routeOptions.url ?? "");
     if (!isOpen) request.tenant = keys.tenantOf(request.headers.authorization);
