@@ -8,13 +8,15 @@ import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import { advance, bodyOf, chat, complete, engineContract, open, SUBJECT } from "../../libs/engines/test/contract.ts";
 import { TINY_SEED } from "./equipment/index.ts";
 import { differences, interruptedAnswers, randomCalls, rankOfLlamaServer } from "./interrupted.ts";
-import { untilMetric } from "./metrics.ts";
+import { metric, untilMetric } from "./metrics.ts";
 import { isMissing, need } from "./need.ts";
 import { type EngineServer, startLlamaServer } from "./servers.ts";
 import { decodeTiny, TINY_FOREIGN_ID } from "./tiny.ts";
 
 const { llamaServer } = inject("equipment");
 const RUNNING = "llamacpp:requests_processing";
+/** Tokens of prompts, without those that it found computed. */
+const COMPUTED = "llamacpp:prompt_tokens_total";
 const CALLS = 60;
 const STEP_MS = 5;
 /**
@@ -101,6 +103,21 @@ describe.skipIf(isMissing(llamaServer))("on llama-server", () => {
       await untilMetric(server.url, RUNNING, (running) => running === 0);
       // Had it gone on, the answer would be there.
       expect(call.completionTokens).toBeLessThan(900);
+    });
+
+    it("finds the context of a parked call in the server's host memory when all slots had others since", async () => {
+      const prompt = (name: string) => chat(`${name} `.repeat(100), { completionTokensMax: 20 });
+      const parked = await open(engine, prompt("parked"));
+      while (parked.completionTokens < 5) await engine.step([parked]);
+      // The first step without it closes its stream.
+      for (let i = 0; i < 2 * SUBJECT.batchCallsMax; i++) await complete(engine, prompt(`other ${i}`));
+      await untilMetric(server.url, RUNNING, (running) => running === 0);
+      const before = await metric(server.url, COMPUTED);
+      await advance(engine, [parked]);
+      const computed = (await metric(server.url, COMPUTED)) - before;
+      await engine.close(parked);
+      expect(parked.promptTokens).toBeGreaterThan(200);
+      expect(computed).toBeLessThan(10);
     });
 
     it("goes on with its calls when the server is killed under them and comes back", async () => {

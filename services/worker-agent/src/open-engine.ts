@@ -24,6 +24,8 @@ export const engineConfig = {
   AUTELLIX_API_KEY_ENV: envText().optional(),
   /** `http`: file with certificates (PEM) that the server's may go back to. */
   AUTELLIX_CA: envText().optional(),
+  /** `http`: a stream of the server without a byte for so long is given up and begun again. */
+  AUTELLIX_STALL_MS_MAX: envInt({ min: 1_000, max: 3_600_000 }).optional(),
   /** Sequences that one step may advance. Default: the engine's own, as for the next two. */
   AUTELLIX_BATCH_CALLS_MAX: envInt({ min: 1, max: 4_096 }).optional(),
   /** Contexts on the engine at once, running, parked or retained: what its memory holds. */
@@ -92,12 +94,14 @@ export async function openEngine(config: EngineConfig, context: OpenContext): Pr
 async function openHttp(config: EngineConfig, { env, log, progress, signal }: OpenContext): Promise<Engine> {
   const { openHttpEngine } = await import("@autellix/engines/http");
   const { AUTELLIX_API_KEY_ENV: keyName, AUTELLIX_CA: caFile } = config;
+  const limits = defined({ stallMsMax: config.AUTELLIX_STALL_MS_MAX });
   const apiKey = keyName === undefined ? undefined : env[keyName];
   if (keyName !== undefined && !apiKey)
     throw new ConfigError(`AUTELLIX_API_KEY_ENV names ${keyName}, which is not set`);
   return await openHttpEngine({
     url: config.AUTELLIX_ENGINE_URL ?? "",
     dialect: config.AUTELLIX_DIALECT,
+    limits,
     ...defined({
       models: config.AUTELLIX_MODEL_NAMES,
       slots: config.AUTELLIX_SLOTS,

@@ -160,6 +160,23 @@ describe("the process of an agent for a server", () => {
     expect(said()).not.toContain("secret-key");
   });
 
+  it("gives up a stream that stalls for as long as it is told", async () => {
+    const id = fresh("e");
+    const { said } = agent(id, {
+      AUTELLIX_ENGINE_URL: server.url,
+      AUTELLIX_SLOTS: String(SLOTS),
+      AUTELLIX_API_KEY_ENV: "SERVER_KEY",
+      SERVER_KEY: "secret-key",
+      AUTELLIX_STALL_MS_MAX: "1000",
+    });
+    await stage.scheduler.report(id, (r) => r.info !== undefined);
+    server.mischief = { after: { tokens: 3, times: 1, what: "stall" } };
+    const entry = await stage.call(fresh("c"), chat("hello", { max_tokens: 20, temperature: 0 }));
+    await stage.scheduler.plan(id, { run: [entry] });
+    expect((await stage.frontend.ended(entry.call)).status, said()).toBe("completed");
+    expect(server.mischief.after?.times).toBe(0);
+  });
+
   it.each<[string, Record<string, string>, number, string]>([
     ["its URL", {}, 2, "AUTELLIX_ENGINE_URL must be the URL of a server"],
     [
