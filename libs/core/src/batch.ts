@@ -190,6 +190,7 @@ class Room {
   /** The walk is over. */
   close(): void {
     this.batch.run.length = this.runCalls;
+    this.engine.blocksLeft = this.blocksLeft;
   }
 
   /** Started calls that are in neither `run` nor `reserve`, in order. */

@@ -45,6 +45,8 @@ export class Engine {
   guest: Call | undefined;
   /** From when on the next may, though this one is still there. */
   guestUntil: Millis = 0;
+  /** KV blocks that run and reserve of the last batch left. */
+  blocksLeft: number;
   /** Version of `retained` in the last plan. */
   retainedSent = 0;
   /** Answers to `fenced` that the next plan carries. */
@@ -59,6 +61,7 @@ export class Engine {
     this.id = id;
     this.incarnation = incarnation;
     this.capacity = capacity;
+    this.blocksLeft = capacity.kvBlocks;
     this.queues = new LevelQueues(levelCount);
   }
 
@@ -78,6 +81,14 @@ export class Engine {
     // Where a call cannot be preempted, one that filled a slot early would block who outranks it (design §5).
     const reserve = preemption === "none" ? 0 : reserveCallsMax;
     return Math.min(batchCallsMax + reserve, Math.max(residentCallsMax, 1));
+  }
+
+  /** How many calls like this one it could begin beside its own, by its last batch. */
+  roomFor(call: Call, reserveCallsMax: number): number {
+    const places = this.placesMax(reserveCallsMax) - this.queues.size;
+    const held = this.capacity.heldCallsMax - this.startedCount;
+    const memory = Math.floor(this.blocksLeft / Math.max(1, this.blocksOf(call.contextTokens, 0)));
+    return Math.max(0, Math.min(places, held, memory));
   }
 
   /** Whether a call that has just been queued can change the plan; if not, no plan is due for it. */

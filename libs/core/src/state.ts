@@ -237,12 +237,13 @@ export class State {
 
   /** How many calls that no engine has yet this one may take: all engines shall have the same number, or what they can run. */
   lateTakesMax(engine: Engine): number {
+    const [first] = this.unbound;
+    if (first === undefined) return 0;
     let calls = this.unbound.size;
     let othersRoom = 0;
     for (const other of this.accepting) {
       calls += other.queues.size;
-      const places = other.capacity.batchCallsMax + this.config.reserveCallsMax;
-      if (other !== engine) othersRoom += Math.max(0, places - other.queues.size);
+      if (other !== engine) othersRoom += other.roomFor(first, this.config.reserveCallsMax);
     }
     const share = Math.ceil(calls / this.accepting.length) - engine.queues.size;
     return Math.max(0, share, this.unbound.size - othersRoom);

@@ -281,6 +281,19 @@ describe("late binding", () => {
     ]);
   });
 
+  it("gives an engine what fits nowhere else, by memory and by calls that an agent holds", () => {
+    for (const full of [{ kvBlocks: 2 }, { heldCallsMax: 2 }]) {
+      const bench = late();
+      bench.join("full", { batchCallsMax: 6, residentCallsMax: 6, blockTokens: 10, ...full });
+      bench.join("other", { batchCallsMax: 6, residentCallsMax: 6 });
+      for (const name of ["a", "b", "c", "d"]) bench.arrive(name, { promptTokens: 10 });
+      bench.run();
+      for (const name of ["e", "f", "g", "h"]) bench.arrive(name, { promptTokens: 10 });
+      bench.run();
+      expect(names(bench.plans.get("other")?.run)).toHaveLength(6);
+    }
+  });
+
   it("merges an engine's own calls with those that nobody has, by rank", () => {
     const bench = late();
     bench.join("e", { batchCallsMax: 2 });
