@@ -78,6 +78,9 @@ function decayed(program: ProgramPast, at: Millis): number {
   return halvings > HALVINGS_MAX ? 0 : left;
 }
 
+/** Inside a level the calls of the program that arrived first go first. */
+const oldestProgram: Policy["ranks"] = (program) => program.arrivedAt;
+
 const inOrder = { measures: "time", ladder: singleLevel, lastLevel: "stays", starvation: "none" } as const;
 const leveled = { measures: "time", ladder: "configured", lastLevel: "stays", keeps: "next-to-run" } as const;
 
@@ -93,7 +96,7 @@ export const policies = {
     name: "program-fcfs",
     inherits: () => 0,
     aggregate: sum,
-    ranks: (program) => program.arrivedAt,
+    ranks: oldestProgram,
     keeps: "next-to-run",
   },
   /** Every call has its turn, and goes to the tail after it. */
@@ -118,6 +121,27 @@ export const policies = {
     name: "atlas-dag",
     inherits: longestParent,
     aggregate: criticalPath,
+    starvation: "program",
+  },
+  /**
+   * PLAS between levels, first come, first served by program inside one (decision 0037; not in the paper): programs that
+   * are alike do not overtake each other, so fewer are half-way at a time.
+   */
+  "plas-in-order": {
+    ...leveled,
+    name: "plas-in-order",
+    inherits: (p) => p.attained,
+    aggregate: sum,
+    ranks: oldestProgram,
+    starvation: "program",
+  },
+  /** The same of ATLAS. */
+  "atlas-in-order": {
+    ...leveled,
+    name: "atlas-in-order",
+    inherits: (p) => p.attained,
+    aggregate: criticalPath,
+    ranks: oldestProgram,
     starvation: "program",
   },
   /** Least attained service in tokens, of which half is forgotten each minute: the past weighs less and less. */

@@ -110,6 +110,32 @@ const tests: Readonly<Record<PolicyName, { serves: string; test: () => void }>> 
       expect(turns(story).slice(-3)).toEqual(["R1", "afterShort", "afterLong"]);
     },
   },
+  "plas-in-order": {
+    serves: "levels as plas does, and inside one the program that arrived first",
+    test: () => {
+      const story = engine("plas-in-order");
+      story.chain("P", [6, 6, 6, 6]);
+      story.wait(1);
+      story.chain("Q", [6, 6, 6, 6]);
+      // Two calls each are 12: Q2. Under plas they would take turns.
+      expect(turns(story)).toEqual(["P0", "P1", "Q0", "Q1", "P2", "P3", "Q2", "Q3"]);
+    },
+  },
+  "atlas-in-order": {
+    serves: "levels as atlas does, and inside one the program that arrived first",
+    test: () => {
+      const story = engine("atlas-in-order");
+      story.program("P", [
+        { call: "p0", needs: 6 },
+        { call: "p1", needs: 6 },
+        { call: "p2", needs: 1, after: ["p0", "p1"] },
+      ]);
+      story.wait(1);
+      story.arrive("R0", { program: "R", needs: 1 });
+      // The longest chain is 6: Q1, where P was before R.
+      expect(turns(story)).toEqual(["p0", "p1", "p2", "R0"]);
+    },
+  },
   "las-decay": {
     serves: "the program with the fewest tokens so far, of which each minute forgets half",
     test: () => {

@@ -88,6 +88,18 @@ export const systems = {
   plas: { name: "plas", ...autellix, policy: policies.plas, balancer: balancers.locality },
   atlas: { name: "atlas", ...autellix, policy: policies.atlas, balancer: balancers.locality },
   "atlas-dag": { name: "atlas-dag", ...autellix, policy: policies["atlas-dag"], balancer: balancers.locality },
+  "plas-in-order": {
+    name: "plas-in-order",
+    ...autellix,
+    policy: policies["plas-in-order"],
+    balancer: balancers.locality,
+  },
+  "atlas-in-order": {
+    name: "atlas-in-order",
+    ...autellix,
+    policy: policies["atlas-in-order"],
+    balancer: balancers.locality,
+  },
   srpt: { name: "srpt", ...autellix, policy: "srpt" },
 } as const satisfies Record<string, System>;
 

@@ -20,7 +20,7 @@ export const PAPER_SYSTEMS = [
   "srpt",
 ] as const;
 /** Beside those: with `--all`. */
-const OTHER_SYSTEMS = ["round-robin", "las-decay", "atlas-dag"] as const;
+const OTHER_SYSTEMS = ["plas-in-order", "atlas-in-order", "round-robin", "las-decay", "atlas-dag"] as const;
 const OTHER_WORKLOADS = ["swe", "deep-research", "agentx", "one-call", "equal"] as const;
 /** Of a quick run: one workload of each shape. */
 const QUICK_WORKLOADS = ["sharegpt", "lats"] as const;

@@ -66,6 +66,8 @@ const aboutPolicies: Partial<Record<string, string>> = {
   plas: "the program that has had the least service",
   atlas: "the program whose longest chain of service is the shortest",
   "atlas-dag": "the same, by the parents that calls name",
+  "plas-in-order": "the program that has had the least service; among equals the one that came first",
+  "atlas-in-order": "the program whose longest chain is the shortest; among equals the one that came first",
   "las-decay": "the program that has had the fewest tokens lately",
 };
 

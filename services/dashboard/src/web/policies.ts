@@ -7,5 +7,9 @@ export const policyLines: Partial<Record<string, string>> = {
   plas: "The program that has had the least service goes first, so short programs pass long ones.",
   atlas: "The program whose longest chain of service is the shortest goes first.",
   "atlas-dag": "The call whose own chain of parents has had the least service goes first.",
+  "plas-in-order":
+    "The program that has had the least service goes first; of those that have had about as much, the one that came first.",
+  "atlas-in-order":
+    "The program whose longest chain is the shortest goes first; of those about as long, the one that came first.",
   "las-decay": "The program that has had the fewest tokens lately goes first.",
 };
