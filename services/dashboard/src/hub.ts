@@ -152,7 +152,7 @@ export class Hub {
       effects.push(...this.sendMissed(name));
       const behind = this.watchers(name, (browser) => !browser.blocked && browser.stale);
       if (behind.length > 0) {
-        effects.push(this.tell(behind, { kind: "shot", shot: model.snapshot(), counts: model.happenings.counts }));
+        effects.push(this.tell(behind, { kind: "shot", shot: model.snapshot() }));
         for (const id of behind) this.stale(id, false);
       }
       effects.push(...this.tellAway(name, followed));

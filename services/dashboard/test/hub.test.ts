@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { BROWSERS_MAX, Hub, type HubEffect, MISSED_MAX, POOLS_EVERY_MS, SEND_EVERY_MS } from "../src/hub.ts";
-import { HAPPENINGS_MAX, Happenings } from "../src/shared/happenings.ts";
+import { HAPPENINGS_MAX } from "../src/shared/happenings.ts";
+import { PoolModel } from "../src/shared/pool-model.ts";
 import { call, changes, emptyModel } from "./fixture.ts";
 
 /** A hub with one pool, whose changes are applied to the model as the service does. */
@@ -54,14 +55,13 @@ describe("the hub", () => {
     for (let i = 0; i < 2 * HAPPENINGS_MAX; i++) run("2", i, i % 2 === 0 ? "running" : "parked");
     open(1);
     const [shot] = due();
-    const event = shot?.kind === "send" && shot.event.kind === "shot" ? shot.event : undefined;
-    expect(event?.shot.happenings).toHaveLength(HAPPENINGS_MAX);
-    expect(event?.counts).toEqual({ preempted: 2 * HAPPENINGS_MAX });
-    // It goes on from there.
-    const own = new Happenings(event?.shot.happenings);
-    own.follow(event?.counts ?? {});
-    own.add({ atMs: 1, kind: "preempted" });
-    expect(own.counts).toEqual({ preempted: 2 * HAPPENINGS_MAX + 1 });
+    if (shot?.kind !== "send" || shot.event.kind !== "shot") throw new Error("no shot was sent");
+    expect(shot.event.shot.happenings.last).toHaveLength(HAPPENINGS_MAX);
+    expect(shot.event.shot.happenings.counts).toEqual({ preempted: 2 * HAPPENINGS_MAX });
+    // It goes on from there, and the service's own count does not.
+    const own = new PoolModel(shot.event.shot);
+    own.happenings.add({ atMs: 1, kind: "preempted" });
+    expect(own.happenings.counts).toEqual({ preempted: 2 * HAPPENINGS_MAX + 1 });
     expect(hub.model("p")?.happenings.counts).toEqual({ preempted: 2 * HAPPENINGS_MAX });
   });
 

@@ -40,7 +40,7 @@ describe("a pool's model", () => {
     model.apply(changes(2, { calls: [call("1", { state: "swapped", engine: "e", level: 1 })] }));
     model.apply(changes(3, { calls: [call("1", { state: "running", engine: "e", level: 0 })] }));
     model.apply(changes(4, { calls: [call("1", { state: "waiting", engine: "f", attempt: 2 })] }));
-    expect(model.happenings.shot().map(({ kind }) => kind)).toEqual([
+    expect(model.happenings.last.map(({ kind }) => kind)).toEqual([
       "preempted",
       "swapped-out",
       "demoted",
@@ -63,7 +63,7 @@ describe("a pool's model", () => {
     const model = emptyModel();
     model.apply(changes(1, { calls: [call("1", { state: "swapped", engine: "e" })] }));
     model.apply(changes(2, { calls: [call("1", next)] }));
-    expect(model.happenings.shot().map(({ kind }) => kind)).toEqual(kinds);
+    expect(model.happenings.last.map(({ kind }) => kind)).toEqual(kinds);
   });
 
   it("keeps programs with calls when there are too many", () => {
@@ -124,7 +124,7 @@ describe("a pool that is read again", () => {
     expect([...model.programs.keys()]).toEqual(["t/b"]);
     expect(model.calls.size).toBe(0);
     expect(model.timeline.spansOf("e")).toMatchObject([{ call: "t/1", fromMs: 5, toMs: 50, end: "ended" }]);
-    expect(model.happenings.shot().map(({ kind }) => kind)).toEqual(["joined", "leader"]);
+    expect(model.happenings.last.map(({ kind }) => kind)).toEqual(["joined", "leader"]);
   });
 });
 

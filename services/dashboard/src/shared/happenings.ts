@@ -31,17 +31,24 @@ export interface Happening {
 /** How often each kind happened. */
 export type HappeningCounts = Partial<Record<HappeningKind, number>>;
 
+export interface HappeningsShot {
+  last: Happening[];
+  /** Also of what is no longer among the last ones. */
+  counts: HappeningCounts;
+}
+
 const IDLE = new Set(["waiting", "parked", "swapped", "evicted"]);
 /** Its context is on the engine, or on its way there. */
 const ON_ENGINE = new Set(["starting", "running", "parked"]);
 
 export class Happenings {
-  /** As long as this model lives, or one that it follows. */
-  readonly counts: HappeningCounts = {};
-  private readonly last: Happening[];
+  /** Newest last. */
+  readonly last: Happening[];
+  readonly counts: HappeningCounts;
 
-  constructor(shot: readonly Happening[] = []) {
-    this.last = [...shot];
+  constructor(shot: HappeningsShot) {
+    this.last = [...shot.last];
+    this.counts = { ...shot.counts };
   }
 
   add(happening: Happening): void {
@@ -65,14 +72,8 @@ export class Happenings {
       this.add({ ...one, kind: now.level > before.level ? "demoted" : "promoted", from: before.level, to: now.level });
   }
 
-  /** @param counts of the model whose shot this one began with. */
-  follow(counts: HappeningCounts): void {
-    Object.assign(this.counts, counts);
-  }
-
-  /** Newest last. */
-  shot(): Happening[] {
-    return [...this.last];
+  shot(): HappeningsShot {
+    return { last: [...this.last], counts: { ...this.counts } };
   }
 }
 

@@ -7,7 +7,7 @@
  */
 import type { ViewCall, ViewChanges, ViewEnded, ViewEngine, ViewPool, ViewProgram } from "@autellix/protocol/view";
 import { Colours, type ColoursShot } from "./colours.ts";
-import { type Happening, Happenings } from "./happenings.ts";
+import { Happenings, type HappeningsShot } from "./happenings.ts";
 import { Series, type SeriesShot } from "./series.ts";
 import { Timeline, type TimelineShot } from "./timeline.ts";
 
@@ -37,7 +37,7 @@ export interface PoolShot {
   enteredMs: [call: string, atMs: number][];
   timeline: TimelineShot;
   series: SeriesShot;
-  happenings: Happening[];
+  happenings: HappeningsShot;
   colours: ColoursShot;
 }
 
@@ -223,7 +223,7 @@ export function emptyShot(pool: ViewPool, atMs: number): PoolShot {
     enteredMs: [],
     timeline: { engines: [] },
     series: { samples: [], calls: [], programs: [] },
-    happenings: [],
+    happenings: { last: [], counts: {} },
     colours: [],
   };
 }

@@ -1,7 +1,6 @@
 /** What the service tells browsers: over one stream of events for each page, and as answers. */
 
 import type { ViewMeasures, ViewProgram } from "@autellix/protocol/view";
-import type { HappeningCounts } from "./happenings.ts";
 import type { PoolChanges, PoolShot } from "./pool-model.ts";
 import type { CallStory } from "./story.ts";
 
@@ -15,9 +14,9 @@ export interface PoolSummary {
   programs: number;
 }
 
-/** Event `shot`: begin again with this, `counts` is what happened until then. Event `changes`: apply. Event `pools`: the list. Event `away`: no leader. */
+/** Event `shot`: begin again with this. Event `changes`: apply. Event `pools`: the list. Event `away`: no leader. */
 export type PoolEvent =
-  | { kind: "shot"; shot: PoolShot; counts: HappeningCounts }
+  | { kind: "shot"; shot: PoolShot }
   | { kind: "changes"; changes: PoolChanges }
   | { kind: "pools"; pools: PoolSummary[] }
   | { kind: "away"; pool: string; reason: string };

@@ -3,8 +3,7 @@
  * begins again with a shot. A draw is asked for at most every `DRAW_EVERY_MS`.
  */
 import { signal } from "@preact/signals";
-import type { HappeningCounts } from "../shared/happenings.ts";
-import { PoolModel, type PoolShot } from "../shared/pool-model.ts";
+import { PoolModel } from "../shared/pool-model.ts";
 import type { PoolEvent, PoolSummary } from "../shared/wire.ts";
 import { stats } from "./stats.ts";
 
@@ -91,7 +90,7 @@ function hear(event: PoolEvent): void {
   switch (event.kind) {
     case "shot":
       stats.shots++;
-      model.value = modelOf(event.shot, event.counts);
+      model.value = new PoolModel(event.shot);
       connection.value = "live";
       break;
     case "changes":
@@ -108,12 +107,6 @@ function hear(event: PoolEvent): void {
       return;
   }
   askForDraw();
-}
-
-function modelOf(shot: PoolShot, counts: HappeningCounts): PoolModel {
-  const made = new PoolModel(shot);
-  made.happenings.follow(counts);
-  return made;
 }
 
 export function askForDraw(): void {

@@ -56,7 +56,7 @@ export function Happenings({ model, timeText, id = "happenings", shownMax = SHOW
   const counts = (Object.keys(names) as HappeningKind[])
     .filter((kind) => COUNTED.has(kind) && (model.happenings.counts[kind] ?? 0) > 0)
     .map((kind) => `${names[kind]} ${model.happenings.counts[kind]}`);
-  const all = model.happenings.shot().slice(-shownMax).reverse();
+  const all = model.happenings.last.slice(-shownMax).reverse();
   return (
     <section class="card happenings" aria-labelledby={`${id}-title`}>
       <header class="card-head">
