@@ -13,6 +13,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { need } from "../engines/need.ts";
 import { obtainChromium } from "../equipment/chromium.ts";
 import { startTestStack, type TestStack } from "../support/stack.ts";
+import { LITTLE_ROOM, LONG_TOKENS, Load, type LoadCall, SECRET, send, startPool } from "./dashboard-load.ts";
 
 const tools = await obtainChromium(process.env);
 if ("missing" in tools) process.stdout.write(`${tools.missing}\n`);
@@ -41,12 +42,10 @@ declare function getComputedStyle(element: PageElement): { outlineStyle: string;
 const PICTURES = resolve(import.meta.dirname, "../../.screenshots");
 /** Two busy cores. */
 const SEEN_MS_MAX = 60_000;
-const LONG_PROGRAMS = 9;
-/** Long enough to be preempted several times, short enough to end in the test. */
-const LONG_TOKENS = 120;
-const LONG_CALLS = 5;
-const SHORT_PROGRAMS = 3;
-const SHORT_TOKENS = 8;
+/** No place to break it. */
+const LONG_NAME = "w".repeat(200);
+/** The most that a pool's and an engine's name may have. */
+const LONG_POOL = LONG_NAME.slice(0, 64);
 
 let stack: TestStack;
 let browser: Browser;
@@ -65,12 +64,7 @@ describe.skipIf("missing" in tools)("the dashboard", () => {
       engines: 2,
       dashboard: true,
       args: ["--engine", "simulated", "--preset", "smollm2-cpu", "--input-log", join(folder, "inputs.jsonl")],
-      env: {
-        AUTELLIX_BATCH_CALLS_MAX: "2",
-        AUTELLIX_RESIDENT_CALLS_MAX: "3",
-        AUTELLIX_LADDER: "fixed",
-        AUTELLIX_LADDER_FIRST_MS: "300",
-      },
+      env: LITTLE_ROOM,
     });
     // Root has no sandbox of its own; nothing foreign is opened here.
     browser = await chromium.launch({ executablePath: need(tools).bin, args: ["--no-sandbox"] });
@@ -262,15 +256,92 @@ describe.skipIf("missing" in tools)("the dashboard", () => {
     expect(await findings(page)).toEqual([]);
   });
 
+  test("gets no wider for names of 200 characters without a space", async () => {
+    const pool = startPool(stack.natsUrl, LONG_POOL, LONG_NAME);
+    const stop = new AbortController();
+    const call = { model: LONG_NAME, program: LONG_NAME, thread: LONG_NAME, tokens: LONG_TOKENS };
+    const calls = Array.from({ length: 4 }, () => keepSending(call, stop.signal));
+    try {
+      for (const width of [1_280, 400]) {
+        await context?.close();
+        const page = await open(`/pools/${LONG_POOL}`, width, "light");
+        await page.locator(".chip.slot").first().waitFor({ timeout: SEEN_MS_MAX });
+        await page.locator(".happenings b", { hasText: LONG_NAME }).first().waitFor({ timeout: SEEN_MS_MAX });
+        // The pool of the other tests is there, too: one can choose.
+        await page.locator(".pool-select").waitFor({ timeout: SEEN_MS_MAX });
+        await screenshot(page, `long-names-live-${width}`);
+        await expectNoSidewaysScroll(page);
+        await page.goto(`${stack.dashboardUrl}/pools/${LONG_POOL}/programs/default/${LONG_NAME}`);
+        await page.locator(".thread h3", { hasText: LONG_NAME }).waitFor({ timeout: SEEN_MS_MAX });
+        await screenshot(page, `long-names-program-${width}`);
+        await expectNoSidewaysScroll(page);
+        await page.goto(`${stack.dashboardUrl}/pools/${LONG_NAME}`);
+        await page.getByRole("heading", { level: 1, name: LONG_NAME }).waitFor({ timeout: SEEN_MS_MAX });
+        await expectNoSidewaysScroll(page);
+      }
+    } finally {
+      stop.abort();
+      await Promise.all(calls);
+      await pool.stop();
+    }
+  });
+
+  test("says that there is no such pool, and goes on without an error", async () => {
+    const page = await open("/pools/nobody", 1_280, "light");
+    await page
+      .getByRole("heading", { level: 1, name: "No pool is called nobody", exact: true })
+      .waitFor({ timeout: SEEN_MS_MAX });
+    await page.locator(".status.unknown", { hasText: "there is no such pool" }).waitFor({ timeout: SEEN_MS_MAX });
+    await page.goto(`${stack.dashboardUrl}/pools/nobody/programs/default/long-1`);
+    await page.locator(".alert", { hasText: "No pool is called nobody, yet." }).waitFor({ timeout: SEEN_MS_MAX });
+    await pause(2_500); // it is asked again each second
+    expect(await page.locator(".empty").count(), "signs of waiting").toBe(0);
+  });
+
+  test("plays with the keyboard after a click on Play", async () => {
+    const page = await open("/replay", 1_280, "light");
+    await page.locator(".player").waitFor({ timeout: SEEN_MS_MAX });
+    await pauseAt(page, 0.3);
+    const button = page.locator(".player button");
+    const range = page.getByLabel("Time of the replay");
+    const speed = page.getByLabel("Speed");
+    const at = async () => Number(await range.inputValue());
+    const step = Number(await range.getAttribute("max")) * 0.02;
+    await button.click();
+    await expect.poll(() => button.innerText()).toBe("Pause");
+    await page.keyboard.press("Space");
+    await expect.poll(() => button.innerText()).toBe("Play");
+    const began = await at();
+    await page.keyboard.press("ArrowRight");
+    await expect.poll(at).toBeGreaterThan(began + step / 2);
+    await page.keyboard.press("ArrowLeft");
+    await expect.poll(at).toBeLessThan(began + step / 2);
+    const slow = Number(await speed.inputValue());
+    await page.keyboard.press("+");
+    await expect.poll(async () => Number(await speed.inputValue())).toBeGreaterThan(slow);
+    await page.keyboard.press("-");
+    await expect.poll(async () => Number(await speed.inputValue())).toBe(slow);
+    // The slider keeps the focus after a click, too, and the space bar is nothing to it.
+    await range.click();
+    await page.keyboard.press("Space");
+    await expect.poll(() => button.innerText()).toBe("Pause");
+    await page.keyboard.press("l");
+    await page.getByRole("heading", { level: 1, name: /^Pool / }).waitFor({ timeout: SEEN_MS_MAX });
+  });
+
   test("survives the death of the scheduler and of the dashboard, and says so", async () => {
     const page = await open("/", 1_280, "light");
     await page.locator(".status.live").waitFor({ timeout: SEEN_MS_MAX });
     kill("scheduler-");
     // The new leader's epoch is a happening of its own.
     await page.waitForFunction(hasNewLeader, undefined, { timeout: SEEN_MS_MAX, polling: 100 });
+    const other = await context.newPage();
+    await other.goto(`${stack.dashboardUrl}/pools/nobody`);
+    await other.locator(".status.unknown").waitFor({ timeout: SEEN_MS_MAX });
     kill("dashboard");
-    await page.locator(".status.lost").waitFor({ timeout: SEEN_MS_MAX });
+    for (const one of [page, other]) await one.locator(".status.lost").waitFor({ timeout: SEEN_MS_MAX });
     await page.locator(".status.live").waitFor({ timeout: SEEN_MS_MAX });
+    await other.locator(".status.unknown").waitFor({ timeout: SEEN_MS_MAX });
     await page.locator(".chip.slot").first().waitFor({ timeout: SEEN_MS_MAX });
     // The browser names the lost connection on its console.
     problems.splice(0);
@@ -288,9 +359,6 @@ describe.skipIf("missing" in tools)("the dashboard", () => {
   });
 });
 
-/** Stands in each prompt. */
-const SECRET = "zanzibar";
-
 async function open(path: string, width: number, scheme: "light" | "dark"): Promise<Page> {
   context = await browser.newContext({ viewport: { width, height: 900 }, colorScheme: scheme });
   const page = await context.newPage();
@@ -301,6 +369,15 @@ async function open(path: string, width: number, scheme: "light" | "dark"): Prom
   });
   await page.goto(`${stack.dashboardUrl}${path}`);
   return page;
+}
+
+/** One call after the other. */
+async function keepSending(call: LoadCall, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    // Until the pool is there, its model is refused.
+    await send(stack.urls[0] ?? "", call, signal).catch(() => {});
+    await pause(100, undefined, { signal }).catch(() => {});
+  }
 }
 
 /** Stops the replay at a share of its length. */
@@ -395,54 +472,4 @@ function statusFor(port: string, host: string): Promise<number> {
     asking.on("error", fail);
     asking.end();
   });
-}
-
-/** Long programs that fill the engines, and short ones that come while they run; for ever. */
-class Load {
-  private readonly url: string;
-  private readonly stopped = new AbortController();
-  private readonly running: Promise<void>[] = [];
-
-  constructor(url: string) {
-    this.url = url;
-    for (let i = 1; i <= LONG_PROGRAMS; i++)
-      this.running.push(this.programs("long", i, LONG_PROGRAMS, { calls: LONG_CALLS, tokens: LONG_TOKENS, gapMs: 50 }));
-    for (let i = 1; i <= SHORT_PROGRAMS; i++)
-      this.running.push(this.programs("short", i, SHORT_PROGRAMS, { calls: 2, tokens: SHORT_TOKENS, gapMs: 600 }));
-  }
-
-  async stop(): Promise<void> {
-    this.stopped.abort();
-    await Promise.all(this.running);
-  }
-
-  /** One after the other: `long-1`, `long-6`, … */
-  private async programs(
-    kind: string,
-    first: number,
-    step: number,
-    size: { calls: number; tokens: number; gapMs: number },
-  ): Promise<void> {
-    const { signal } = this.stopped;
-    for (let number = first; !signal.aborted; number += step) {
-      const id = `${kind}-${number}`;
-      for (let i = 0; i < size.calls && !signal.aborted; i++) {
-        // A call that a killed process breaks is followed by the next one.
-        await this.call(id, size.tokens, signal).catch(() => {});
-        await pause(size.gapMs, undefined, { signal }).catch(() => {});
-      }
-      await fetch(`${this.url}/v1/programs/${id}`, { method: "DELETE", signal }).catch(() => {});
-    }
-  }
-
-  private async call(id: string, tokens: number, signal: AbortSignal): Promise<void> {
-    const messages = [{ role: "user", content: `Tell me about ${SECRET}, please.` }];
-    const answer = await fetch(`${this.url}/v1/chat/completions`, {
-      method: "POST",
-      headers: { "content-type": "application/json", "Autellix-Program-Id": id },
-      body: JSON.stringify({ model: "simulated", messages, max_tokens: tokens }),
-      signal,
-    });
-    await answer.text();
-  }
 }

@@ -139,13 +139,16 @@ function Mark() {
   );
 }
 
+/** What uses letters itself; the replay's slider does not, and keeps the focus after a click. */
+const WRITTEN_IN = "input:not([type='range']), select, textarea, dialog[open]";
+
 function useShortcuts(onHelp: () => void): void {
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {
       const { target } = event;
       if (event.ctrlKey || event.metaKey || event.altKey) return;
       // A dialog that was just closed keeps the focus until the next frame.
-      if (target instanceof HTMLElement && target.closest("input, select, textarea, dialog[open]")) return;
+      if (target instanceof HTMLElement && target.closest(WRITTEN_IN)) return;
       if (event.key === "l") go("/");
       else if (event.key === "r") go("/replay");
       else if (event.key === "t") switchTheme();

@@ -99,14 +99,19 @@ function hear(event: PoolEvent): void {
       break;
     case "pools":
       pools.value = event.pools;
-      if (connection.peek() === "connecting" && !event.pools.some(({ pool }) => pool === watched))
-        connection.value = "unknown";
+      if (isBeginning() && !event.pools.some(({ pool }) => pool === watched)) connection.value = "unknown";
       return;
     case "away":
       connection.value = "away";
       return;
   }
   askForDraw();
+}
+
+/** Nothing has been heard of the pool on this stream; of one that is shown, a service that has just begun may not know yet. */
+function isBeginning(): boolean {
+  const state = connection.peek();
+  return state === "connecting" || (state === "lost" && model.peek() === undefined);
 }
 
 export function askForDraw(): void {

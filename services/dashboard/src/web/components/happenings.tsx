@@ -75,7 +75,7 @@ export function Happenings({ model, timeText, id = "happenings", shownMax = SHOW
                 {one.program !== undefined && (
                   <>
                     <i class={`dot look-${model.colours.of(one.program)}`} />
-                    <b>{nameOf(one.program)}</b>{" "}
+                    <b title={nameOf(one.program)}>{nameOf(one.program)}</b>{" "}
                   </>
                 )}
                 {words[one.kind](one)}

@@ -2,7 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { formatAttained, formatMs, levelName } from "../../shared/format.ts";
 import { poolPath, programPath } from "../../shared/paths.ts";
-import type { ProgramAnswer } from "../../shared/wire.ts";
+import type { PoolSummary, ProgramAnswer } from "../../shared/wire.ts";
 import { StoryView } from "../components/story-view.tsx";
 import { clock, Fact } from "./pool.tsx";
 
@@ -22,7 +22,7 @@ export function ProgramPage({ pool, tenant, program }: ProgramPageProps) {
     const path = `/api${programPath(pool, `${tenant}/${program}`)}`;
     const read = async () => {
       while (!stop.signal.aborted) {
-        if (!document.hidden) await readOnce(path, stop.signal, setAnswer, setProblem);
+        if (!document.hidden) await readOnce(pool, path, stop.signal, setAnswer, setProblem);
         await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
       }
     };
@@ -99,22 +99,30 @@ function Story({ answer }: { answer: ProgramAnswer }) {
 }
 
 async function readOnce(
+  pool: string,
   path: string,
   signal: AbortSignal,
   onAnswer: (answer: ProgramAnswer) => void,
   onProblem: (problem: string | undefined) => void,
 ): Promise<void> {
   try {
-    const response = await fetch(path, { signal });
-    if (response.ok) onAnswer((await response.json()) as ProgramAnswer);
+    // Asked for a program of no pool, the browser would write a 404 on its console each second.
+    const response = (await isKnown(pool, signal)) ? await fetch(path, { signal }) : undefined;
+    if (response?.ok) onAnswer((await response.json()) as ProgramAnswer);
     onProblem(
-      response.ok
+      response?.ok
         ? undefined
-        : response.status === 404
-          ? "No such pool is known (yet)."
+        : response === undefined || response.status === 404
+          ? `No pool is called ${pool}, yet.`
           : "The dashboard could not answer.",
     );
   } catch {
     if (!signal.aborted) onProblem("The dashboard does not answer. It is asked again.");
   }
+}
+
+async function isKnown(pool: string, signal: AbortSignal): Promise<boolean> {
+  const response = await fetch("/api/pools", { signal });
+  const { pools } = (await response.json()) as { pools: PoolSummary[] };
+  return pools.some((one) => one.pool === pool);
 }

@@ -8,6 +8,7 @@ import { Happenings } from "../components/happenings.tsx";
 import { Stage } from "../components/stage.tsx";
 import { TimelineCanvas } from "../components/timeline.tsx";
 import { coloursOf, FilmPlayer } from "../player.ts";
+import { usePlayerKeys } from "../player-keys.ts";
 import { policyLines } from "../policies.ts";
 import { reducedMotion } from "../theme.ts";
 import { Legend } from "./pool.tsx";
@@ -16,7 +17,6 @@ import { defaultChoice, type ReplayChoice, ReplayForm, type SideChoice } from ".
 const SPEEDS = [0.25, 0.5, 1, 2, 5, 10, 30, 100];
 /** Ten pictures a second, as the live page. */
 const FRAME_MS = 100;
-const STEP_SHARE = 0.02;
 
 interface Loaded {
   left: FilmPlayer;
@@ -272,41 +272,4 @@ function wholeEnd(ms: number, lengthMs: number): number {
 function nextSpeed(speed: number, by: 1 | -1): number {
   const place = SPEEDS.indexOf(speed) + by;
   return SPEEDS[Math.max(0, Math.min(SPEEDS.length - 1, place))] ?? speed;
-}
-
-/**
- * Whether what has the focus uses the key itself. A dialog that was just closed keeps the focus until the next frame;
- * a button keeps it after a click.
- */
-function usesKey(focused: HTMLElement, key: string): boolean {
-  if (focused.closest("dialog:not([open])")) return false;
-  if (focused.closest("input, select, textarea, dialog")) return true;
-  return (key === " " || key === "Enter") && focused.closest("button, a, summary") !== null;
-}
-
-interface PlayerKeys {
-  toggle(): void;
-  seekBy(share: number): void;
-  faster(by: 1 | -1): void;
-}
-
-function usePlayerKeys(keys: PlayerKeys): void {
-  const now = useRef(keys);
-  now.current = keys;
-  useEffect(() => {
-    const onKey = (event: KeyboardEvent) => {
-      const { target } = event;
-      if (target instanceof HTMLElement && usesKey(target, event.key)) return;
-      if (event.ctrlKey || event.metaKey || event.altKey) return;
-      if (event.key === " ") now.current.toggle();
-      else if (event.key === "ArrowRight") now.current.seekBy(STEP_SHARE);
-      else if (event.key === "ArrowLeft") now.current.seekBy(-STEP_SHARE);
-      else if (event.key === "+") now.current.faster(1);
-      else if (event.key === "-") now.current.faster(-1);
-      else return;
-      event.preventDefault();
-    };
-    addEventListener("keydown", onKey);
-    return () => removeEventListener("keydown", onKey);
-  }, []);
 }
