@@ -14,6 +14,7 @@ export const header = {
     reserveCallsMax: 2,
     beta: 8,
     betaFloorMs: 1_000,
+    promotedShare: Number.POSITIVE_INFINITY,
     attemptsCrashedMax: 3,
     programIdleMaxMs: 1,
     cancelMemoryMs: 1,

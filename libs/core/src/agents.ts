@@ -228,7 +228,7 @@ function answerFenced(
   state.unqueue(call);
   call.stage = "settling";
   state.changes?.call(call);
-  call.engine = engine;
+  state.moveTo(call, engine);
   engine.start(call);
   engine.fences.push({ ...fenced, fence: call.fence });
 }

@@ -9,8 +9,10 @@ type Of<K extends Input["kind"]> = Extract<Input, { kind: K }>;
 /** Begins the next attempt of a call that an agent may hold: its marker first (S3). */
 export function nextAttempt(state: State, call: Call, cause: MarkerCause, at: Millis): void {
   state.unqueue(call);
+  // What it leaves among the promoted is another's.
+  if (call.engine?.queues.promoted.has(call)) state.wantPlan(call.engine);
   call.engine?.forget(call);
-  call.engine = undefined;
+  state.moveTo(call, undefined);
   bankService(call);
   call.tier = "none";
   call.continues = undefined;
@@ -62,6 +64,7 @@ export function closeCall(
   at: Millis,
 ): void {
   state.unqueue(call);
+  state.queuesOf(call).forget(call);
   call.engine?.forget(call);
   if (call.engine) state.wantPlan(call.engine);
   call.engine = undefined;

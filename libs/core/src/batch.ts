@@ -211,6 +211,7 @@ class Room {
   bindTaken(): void {
     for (const call of this.taken) {
       call.list?.remove(call);
+      this.rules.unbound?.queues.handOver(call, this.engine.queues);
       call.engine = this.engine;
       this.engine.queues.at(call.level).insert(call);
     }

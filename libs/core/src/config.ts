@@ -30,6 +30,11 @@ export interface CoreConfig {
   beta?: number;
   /** Service below this counts as this much in the ratio: a call that never ran is not starving at once. */
   betaFloorMs?: Millis;
+  /**
+   * Share of an engine's places that promoted calls may have at a time; `Infinity`: all that are due are promoted (the
+   * paper). Default `PROMOTED_SHARE`.
+   */
+  promotedShare?: number;
   /** Crashes that one call may be charged with before it is dead. */
   attemptsCrashedMax: number;
   /** A program without calls is forgotten after this time. */

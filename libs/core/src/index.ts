@@ -6,5 +6,5 @@ export * from "./ids.ts";
 export { doublingLadder, FACTOR, type Ladder, LEVELS, type Level, levelOf, singleLevel } from "./ladder.ts";
 export { isPolicyName, type Policy, type PolicyName, type ProgramPast, policies } from "./policies.ts";
 export { type ActiveCall, type CallPlace, type ProgramTimes, Scheduler } from "./scheduler.ts";
-export { BETA, BETA_FLOOR_MS, type Totals } from "./state.ts";
+export { BETA, BETA_FLOOR_MS, PROMOTED_SHARE, type Totals } from "./state.ts";
 export type { CallView, ChangesView, EngineView, Page, ProgramView } from "./views.ts";

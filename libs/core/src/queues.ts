@@ -114,6 +114,10 @@ function placeIn(chunk: readonly Call[], call: Call): number {
 /** Q1 … QK of one engine, or of the calls that no engine has. */
 export class LevelQueues {
   readonly levels: readonly CallList[];
+  /** Calls that were promoted and neither ended nor came out of starvation since: so many have places for them. */
+  readonly promoted = new Set<Call>();
+  /** Calls whose promotion is due and waits for such a place, longest due first. */
+  readonly starving = new Set<Call>();
 
   constructor(levelCount: number) {
     this.levels = Array.from({ length: levelCount }, () => new CallList());
@@ -138,6 +142,18 @@ export class LevelQueues {
 
   *[Symbol.iterator](): Generator<Call> {
     for (const level of this.levels) yield* level;
+  }
+
+  /** The call leaves for other queues, where it is promoted, or due, as it was here. */
+  handOver(call: Call, to: LevelQueues): void {
+    if (this.promoted.delete(call)) to.promoted.add(call);
+    if (this.starving.delete(call)) to.starving.add(call);
+  }
+
+  /** The call will be in no queue any more. */
+  forget(call: Call): void {
+    this.promoted.delete(call);
+    this.starving.delete(call);
   }
 
   /** Takes every call out, in order. */

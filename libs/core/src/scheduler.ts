@@ -77,9 +77,9 @@ export class Scheduler {
 
   /** For the next deadline or promotion: when it comes sooner than what was asked for, or that time has passed. */
   private askToBeWoken(input: Input): void {
-    const { deadlines, promotions, starving } = this.state;
+    const { deadlines, promotions, dueAtOnce } = this.state;
     const deadline = deadlines.nextAt ?? Number.POSITIVE_INFINITY;
-    const promotion = starving.length > 0 ? input.at : (promotions.nextAt ?? Number.POSITIVE_INFINITY);
+    const promotion = dueAtOnce.length > 0 ? input.at : (promotions.nextAt ?? Number.POSITIVE_INFINITY);
     const next = deadline < promotion ? deadline : promotion;
     if (input.kind === "timePassed") this.wakeAt = undefined;
     if (next === Number.POSITIVE_INFINITY || (this.wakeAt !== undefined && next >= this.wakeAt)) return;

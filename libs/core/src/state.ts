@@ -27,6 +27,11 @@ import { WaitTally } from "./wait-tally.ts";
 export const BETA = 32;
 /** Service below this counts as this much in the ratio. */
 export const BETA_FLOOR_MS = 1_000;
+/**
+ * Of an engine's places, how many promoted calls may have at a time, when nobody says otherwise. Without a limit all
+ * calls starve in deep overload, and all in Q1 is FCFS with lost contexts on top (decision 0038).
+ */
+export const PROMOTED_SHARE = 0.05;
 
 /** What the scheduler has done since it was made. */
 export interface Totals {
@@ -45,6 +50,7 @@ export class State {
   readonly config: CoreConfig;
   readonly beta: number;
   readonly betaFloorMs: Millis;
+  readonly promotedShare: number;
   /** Whether calls are promoted at all. */
   readonly promotes: boolean;
   readonly table: ProcessTable;
@@ -56,7 +62,7 @@ export class State {
   /** Deadlines; a call that has ended is skipped when it comes out. */
   readonly deadlines = new Deadlines();
   /** Calls that are promoted when the next batch is formed: they starved already when they came. */
-  starving: Call[] = [];
+  dueAtOnce: Call[] = [];
   /** When calls below Q1 starve. */
   readonly promotions = new DueHeap<Call>();
   readonly cancelMemory = new Map<CallId, { cause: CancelCause; until: Millis }>();
@@ -84,10 +90,11 @@ export class State {
   private accepting: Engine[] = [];
 
   constructor(config: CoreConfig) {
-    const { policy, ladder, beta = BETA, betaFloorMs = BETA_FLOOR_MS } = config;
+    const { policy, ladder, beta = BETA, betaFloorMs = BETA_FLOOR_MS, promotedShare = PROMOTED_SHARE } = config;
     this.config = config;
     this.beta = beta;
     this.betaFloorMs = betaFloorMs;
+    this.promotedShare = promotedShare;
     this.promotes = policy.starvation !== "none" && Number.isFinite(beta);
     const chosen = policy.ladder === "configured" ? ladder : policy.ladder;
     if ("first" in chosen) this.calibrator = new LadderCalibrator(chosen);
@@ -181,7 +188,7 @@ export class State {
   /** Queues a call where its enqueue number belongs: a new one, or one that comes back from a marker. */
   requeue(call: Call, at: Millis): void {
     call.stage = "queued";
-    call.engine = this.bind(call);
+    this.moveTo(call, this.bind(call));
     this.insert(call);
     awaitPromotion(this, call, at);
     this.changes?.call(call);
@@ -199,7 +206,7 @@ export class State {
     const engines = new Set<Engine>();
     for (const call of calls.sort(byRank)) {
       call.stage = "queued";
-      call.engine = this.bind(call);
+      this.moveTo(call, this.bind(call));
       if (!call.engine) continue;
       call.engine.incomingCalls++;
       engines.add(call.engine);
@@ -227,6 +234,14 @@ export class State {
 
   queuesOf(call: Call): LevelQueues {
     return call.engine ? call.engine.queues : this.unbound;
+  }
+
+  /** Binds a call that is in no queue to an engine, or to none. */
+  moveTo(call: Call, engine: Engine | undefined): void {
+    if (call.engine === engine) return;
+    const from = this.queuesOf(call);
+    call.engine = engine;
+    from.handOver(call, this.queuesOf(call));
   }
 
   /** Takes a call out of whatever queue it is in. */
@@ -259,6 +274,7 @@ export class State {
   /** A terminal record is stored: the call leaves the core and CALLS. */
   settle(call: Call): void {
     this.unqueue(call);
+    this.queuesOf(call).forget(call);
     call.engine?.forget(call);
     if (call.engine) this.wantPlan(call.engine);
     call.program.removeThread(call);

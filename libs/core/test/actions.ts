@@ -52,6 +52,7 @@ export interface Choice {
   reserveCallsMax: number;
   beta: number;
   betaFloorMs: number;
+  promotedShare: number;
 }
 
 export function configOf({ policy, ladder: levels, balancer, ...over }: Choice): CoreConfig {
@@ -71,6 +72,8 @@ export function choices(
     reserveCallsMax: fc.integer({ min: 0, max: 2 }),
     beta: fc.constantFrom(0.5, 2, 8, Number.POSITIVE_INFINITY),
     betaFloorMs: fc.constantFrom(1, 40, 1_000),
+    // An engine has one to four places: one of them, half of them, no limit.
+    promotedShare: fc.constantFrom(0.1, 0.5, Number.POSITIVE_INFINITY),
   });
 }
 

@@ -28,8 +28,8 @@ export function checkPlan(world: World, plan: EnginePlan): void {
   checkNames(world, plan);
   checkRoom(world, engine, plan);
   checkRetained(world, engine, plan);
-  const newcomers = newcomersOf(world, plan);
-  checkRanks(world, engine, newcomers);
+  const { begun, newcomers } = begunBy(world, plan);
+  checkRanks(world, engine, { begun, newcomers });
   checkNewcomers(world, engine, newcomers);
   checkUnstoppable(state, engine, plan);
 }
@@ -137,7 +137,7 @@ function checkHeirs(world: World, engine: Engine): void {
  * S9: who waits, may start and fits outranks no preemptible member of the batch. With the strict stop nobody behind a
  * call that does not fit is taken, so no waiting call at all may outrank a member.
  */
-function checkRanks(world: World, engine: Engine, newcomers: ReadonlySet<string>): void {
+function checkRanks(world: World, engine: Engine, begins: Begun): void {
   const state = stateOf(world.scheduler);
   const { capacity } = engine;
   if (capacity.preemption === "none") return;
@@ -145,13 +145,13 @@ function checkRanks(world: World, engine: Engine, newcomers: ReadonlySet<string>
   const growth = state.config.windowSteps;
   const hasSuspect = planned.some((call) => call.crashes > 0);
   const admits = state.admitsNew && engine.accepting && engine.startedCount < capacity.heldCallsMax;
-  const guest = nextGuest(world, engine);
+  const guest = nextGuest(world, engine, begins);
   for (const waiting of waitingFor(state, engine)) {
     if (planned.includes(waiting) || waiting.mayHaveRun || (waiting.crashes > 0 && hasSuspect)) continue;
     if (!engine.has(waiting) && !admits) continue;
     // What it claims it may have got from a call that this very plan began or sent for its marker.
     const passed = keepsContexts(state, engine) && !engine.has(waiting) && waiting !== guest;
-    const mayPass = (member: Call) => engine.unstoppable.has(member) || (passed && !newcomers.has(member.id));
+    const mayPass = (member: Call) => engine.unstoppable.has(member) || (passed && !begins.newcomers.has(member.id));
     const behind = planned.filter((member) => !mayPass(member) && outranks(waiting, member));
     if (behind.length === 0) continue;
     if (state.config.misfit === "skip") {
@@ -168,13 +168,17 @@ function keepsContexts(state: State, { capacity }: Engine): boolean {
   return !!capacity.retains && state.config.policy.keeps === "next-to-run";
 }
 
-/** The first call that waits without a context, when it starves and no other that did is still there: nobody passes it. */
-function nextGuest({ at, scheduler }: World, engine: Engine): Call | undefined {
+/**
+ * The first call without a context, when it waits and starves and no other that did is still there: nobody passes it.
+ * Where one that begins with this plan was before it, what that one found left is what it finds.
+ */
+function nextGuest({ at, scheduler }: World, engine: Engine, { begun }: Begun): Call | undefined {
   const state = stateOf(scheduler);
   if (engine.guest && at <= engine.guestUntil) return undefined;
-  const waiting = waitingFor(state, engine).filter((call) => !engine.has(call) && !call.mayHaveRun && !call.claims);
-  const first = waiting.sort((a, b) => (outranks(a, b) ? -1 : 1))[0];
-  return first && starves(state, first, at) ? first : undefined;
+  const waits = (call: Call) => !engine.has(call) && !call.mayHaveRun && !call.claims;
+  const calls = waitingFor(state, engine).filter((call) => begun.has(call.id) || waits(call));
+  const first = calls.sort((a, b) => (outranks(a, b) ? -1 : 1))[0];
+  return first && !engine.has(first) && starves(state, first, at) ? first : undefined;
 }
 
 /** It was promoted, or the ratio says that it would be. */
@@ -211,7 +215,10 @@ function checkNewcomers(world: World, engine: Engine, newcomers: ReadonlySet<str
     guestBefore.set(engine, { guest, at: world.at });
   }
   const heirs = engine.retained.heirs();
-  const started = [...state.calls.values()].filter((call) => engine.has(call) && !call.cancel);
+  // One that is settling has its result already.
+  const started = [...state.calls.values()].filter(
+    (call) => engine.has(call) && !call.cancel && call.stage === "queued",
+  );
   // Of suspects only one runs; what the others leave is for newcomers.
   const suspects = [...started, ...heirs].filter((call) => call.crashes > 0).length;
   const holders = started.length - guests.length + heirs.length - Math.max(0, suspects - 1);
@@ -222,17 +229,26 @@ function checkNewcomers(world: World, engine: Engine, newcomers: ReadonlySet<str
 /** Attempts that were in a plan of their engine, by incarnation. */
 const plannedBefore = new WeakMap<World, Set<string>>();
 
-/** Calls that begin with this plan, and without a context. */
-function newcomersOf(world: World, plan: EnginePlan): ReadonlySet<string> {
+interface Begun {
+  begun: ReadonlySet<string>;
+  /** Those without a context. */
+  newcomers: ReadonlySet<string>;
+}
+
+/** Calls that begin with this plan. */
+function begunBy(world: World, plan: EnginePlan): Begun {
   const before = plannedBefore.get(world) ?? new Set();
   plannedBefore.set(world, before);
-  const newcomers = new Set<string>();
+  const [begun, newcomers] = [new Set<string>(), new Set<string>()];
   for (const { call, attempt, dispatch } of [...plan.run, ...plan.reserve, ...plan.keep]) {
     const name = `${plan.engine} ${plan.incarnation} ${call} ${attempt}`;
-    if (!before.has(name) && dispatch?.continues === undefined) newcomers.add(call);
+    if (!before.has(name)) {
+      begun.add(call);
+      if (dispatch?.continues === undefined) newcomers.add(call);
+    }
     before.add(name);
   }
-  return newcomers;
+  return { begun, newcomers };
 }
 
 /** Its own calls; and those that no engine has, when there is no other engine to take them. */

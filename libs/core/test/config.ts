@@ -24,7 +24,7 @@ export const capacity: EngineCapacity = {
   preemption: "swap",
 };
 
-/** Plans after every step, no reserve, and no promotion unless a test asks for it. */
+/** Plans after every step, no reserve, no promotion unless a test asks for it, and then of all that are due. */
 export function coreConfig(
   policy: Policy,
   levels: Ladder | Calibration = ladder,
@@ -37,6 +37,7 @@ export function coreConfig(
     windowSteps: 1,
     reserveCallsMax: 0,
     beta: Number.POSITIVE_INFINITY,
+    promotedShare: Number.POSITIVE_INFINITY,
     attemptsCrashedMax: 3,
     programIdleMaxMs: 1e9,
     cancelMemoryMs: 60_000,

@@ -50,6 +50,41 @@ const promotion: readonly Mutant[] = [
     replace: "",
     caughtBy: { [ANY_WORLD]: /^Alg\. 1: .* is not at the tail of Q1/ },
   },
+  {
+    bug: "all that starve are promoted at once, whatever the share",
+    file: "starvation.ts",
+    find: "if (promoted.size >= promotedMax) return;",
+    replace: "",
+    caughtBy: { [ANY_WORLD]: /^S10: .* is promoted as one of/, "golden gap-places-of-promoted": DIFFERS },
+  },
+  {
+    bug: "a promoted call takes no place from others",
+    file: "starvation.ts",
+    find: "state.queuesOf(call).promoted.add(call);",
+    replace: "",
+    caughtBy: { [ANY_WORLD]: /^S10: .* has no place for it/, "golden gap-places-of-promoted": DIFFERS },
+  },
+  {
+    bug: "a promoted call that ends keeps its place",
+    file: "state.ts",
+    find: "    this.queuesOf(call).forget(call);\n",
+    replace: "",
+    caughtBy: { [ANY_WORLD]: /^S10: .* has left and keeps a place/, "golden gap-places-of-promoted": DIFFERS },
+  },
+  {
+    bug: "a demoted call that does not starve any more keeps its place",
+    file: "starvation.ts",
+    find: "  state.queuesOf(call).promoted.delete(call);\n",
+    replace: "",
+    caughtBy: { "golden gap-places-of-promoted": DIFFERS },
+  },
+  {
+    bug: "who waits for such a place is forgotten when its engine is lost",
+    file: "queues.ts",
+    find: "if (this.starving.delete(call)) to.starving.add(call);",
+    replace: "",
+    caughtBy: { [ANY_WORLD]: /^S10: .* has waited/ },
+  },
 ];
 
 const levels: readonly Mutant[] = [

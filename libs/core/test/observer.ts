@@ -4,7 +4,15 @@
  * counters of its own, taken from what the core was told.
  */
 import type { Call } from "../src/call.ts";
-import type { CoreConfig, Input, Ladder, SavedEntry, Scheduler } from "../src/index.ts";
+import type { Engine } from "../src/engine.ts";
+import {
+  type CoreConfig,
+  type Input,
+  type Ladder,
+  PROMOTED_SHARE,
+  type SavedEntry,
+  type Scheduler,
+} from "../src/index.ts";
 import { checkQueues, stateOf } from "./checkers.ts";
 
 interface Followed {
@@ -18,6 +26,8 @@ interface Followed {
   /** W_c and T_c at its last promotion. */
   promotedWaitingMs: number;
   promotedServiceMs: number;
+  /** It came to Q1 by promotion and was not demoted since. */
+  inQ1Promoted: boolean;
   /** Its context lies nowhere; what it was served when that began, and the turn that it has a claim to since. */
   isLost: boolean;
   servedAtLoss: number;
@@ -46,6 +56,8 @@ export class Observer {
   private readonly scheduler: Scheduler;
   private readonly config: CoreConfig;
   private readonly followed = new Map<Call, Followed>();
+  /** Who had a place among an engine's promoted calls before the input. */
+  private readonly promotedBefore = new Set<Call>();
   private paths = { pathWaitingMs: 0, pathServiceMs: 0 };
   private lastOrder = NOT_QUEUED;
   private leading = false;
@@ -56,6 +68,9 @@ export class Observer {
   }
 
   before(input: Input): void {
+    this.promotedBefore.clear();
+    for (const engine of stateOf(this.scheduler).engines.values())
+      for (const call of engine.queues.promoted) this.promotedBefore.add(call);
     if (input.kind !== "callArrived") return;
     const { pathWaitingMs = 0, pathServiceMs = 0 } = this.scheduler.program(input.call.program) ?? {};
     this.paths = { pathWaitingMs, pathServiceMs };
@@ -93,7 +108,7 @@ export class Observer {
     if (!level || call.inherited < level.lo || call.inherited >= level.hi)
       throw new Error(`Alg. 1: ${call.id} inherits ${call.inherited} and enters Q${call.level + 1}`);
     const servedAtEntry = servedOf(call);
-    const fresh = { promotedWaitingMs: 0, promotedServiceMs: 0 };
+    const fresh = { promotedWaitingMs: 0, promotedServiceMs: 0, inQ1Promoted: false };
     const unlost = { isLost: call.tier === "none", servedAtLoss: servedAtEntry, turn: 0, attempt: call.attempt };
     const followed = { level: call.level, order: NOT_QUEUED, servedAtEntry, ...this.paths, ...fresh, ...unlost };
     this.followed.set(call, followed);
@@ -106,12 +121,19 @@ export class Observer {
       const quantum = this.fixedLadder()?.[followed.level]?.quantum;
       if (quantum !== undefined && served - followed.servedAtEntry < quantum)
         throw new Error(`Alg. 1: ${call.id} is demoted after ${served - followed.servedAtEntry} of ${quantum}`);
+      followed.inQ1Promoted = false;
     } else if (call.level === 0) {
       const { waiting, needed } = this.ratio(call, followed, input.at);
       if (waiting < needed - EPSILON)
         throw new Error(`S10: ${call.id} is promoted after ${waiting} of ${needed} ms of waiting`);
+      const { promoted } = stateOf(this.scheduler).queuesOf(call);
+      // Bound late, promoted ones may come to an engine in the same moment.
+      const isBoundLate = this.config.binding === "late" || call.engine === undefined;
+      if (!isBoundLate && !this.promotedBefore.has(call) && promoted.size > this.promotedMax(call.engine))
+        throw new Error(`S10: ${call.id} is promoted as one of ${promoted.size}`);
       followed.promotedWaitingMs = waitedOf(call, input.at);
       followed.promotedServiceMs = served;
+      followed.inQ1Promoted = true;
     } else throw new Error(`Alg. 1: ${call.id} moves from Q${followed.level + 1} to Q${call.level + 1}`);
     if (call.service.quantumUsed !== 0)
       throw new Error(`Alg. 1: ${call.id} has no fresh quantum in Q${call.level + 1}`);
@@ -133,16 +155,48 @@ export class Observer {
       throw new Error(`Alg. 1: ${call.id} has used ${used} in Q${call.level + 1} and is not demoted`);
   }
 
-  /** S10: after a pass nobody below Q1 has waited for β · max(T, floor). */
+  /** S10: after a pass nobody below Q1 has waited for β · max(T, floor), but where all places for such calls are taken. */
   private checkStarving(input: Input): void {
     if (!this.leading || (input.kind !== "planDue" && input.kind !== "timePassed")) return;
+    const state = stateOf(this.scheduler);
     for (const [call, followed] of this.followed) {
-      if (stateOf(this.scheduler).calls.get(call.id) !== call) this.followed.delete(call);
+      if (state.calls.get(call.id) !== call) this.followed.delete(call);
       else if (call.list && call.level > 0 && this.promotes()) {
         const { waiting, needed } = this.ratio(call, followed, input.at);
-        if (waiting > needed + EPSILON) throw new Error(`S10: ${call.id} has waited ${waiting}, more than ${needed}`);
+        const { promoted } = state.queuesOf(call);
+        const hasPlace = promoted.has(call) || promoted.size < this.promotedMax(call.engine);
+        const { engine } = call;
+        // A place that was freed since is given away with the next plan; who was just bound late may run before that.
+        const isServed = engine && [...engine.run, ...engine.reserve].includes(call);
+        const isPlanDue = engine ? state.planDue.has(engine) : state.planDue.size > 0;
+        if (waiting > needed + EPSILON && hasPlace && !isServed && !isPlanDue)
+          throw new Error(`S10: ${call.id} has waited ${waiting}, more than ${needed}`);
       }
     }
+    this.checkPromoted();
+  }
+
+  /** Who has one of those places is there, starves, and is counted where it is queued. */
+  private checkPromoted(): void {
+    const state = stateOf(this.scheduler);
+    for (const queues of [state.unbound, ...[...state.engines.values()].map((engine) => engine.queues)]) {
+      for (const call of queues.promoted)
+        if (state.calls.get(call.id) !== call || call.stage === "closing" || state.queuesOf(call) !== queues)
+          throw new Error(`S10: ${call.id} has left and keeps a place among the promoted`);
+    }
+    for (const [call, { inQ1Promoted }] of this.followed)
+      if (inQ1Promoted && call.list && !state.queuesOf(call).promoted.has(call))
+        throw new Error(`S10: ${call.id} is promoted and has no place for it`);
+  }
+
+  /** Places for promoted calls; of calls that no engine has, those that engines have left. */
+  private promotedMax(engine: Engine | undefined): number {
+    const { promotedShare = PROMOTED_SHARE } = this.config;
+    const places = ({ capacity }: Engine) => Math.max(1, Math.floor(promotedShare * capacity.batchCallsMax));
+    if (engine) return places(engine);
+    let left = promotedShare === Number.POSITIVE_INFINITY ? promotedShare : 0;
+    for (const other of stateOf(this.scheduler).engines.values()) left += places(other) - other.queues.promoted.size;
+    return left;
   }
 
   /** Algorithm 2: nobody is pinned to an engine that has left. */

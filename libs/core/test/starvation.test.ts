@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { BETA, BETA_FLOOR_MS, type CoreConfig, policies, Scheduler } from "../src/index.ts";
+import { BETA, BETA_FLOOR_MS, type CoreConfig, PROMOTED_SHARE, policies, Scheduler } from "../src/index.ts";
 import { Bench, names, only } from "./bench.ts";
 import { stateOf } from "./checkers.ts";
 import { coreConfig } from "./config.ts";
@@ -143,10 +143,10 @@ describe("a call that starves", () => {
     expect(levelOfLow(bench)).toBe(0);
   });
 
-  it("has the documented β and floor when nobody says otherwise", () => {
-    const { beta: _, ...rest } = coreConfig(policies.plas);
-    const { beta, betaFloorMs } = stateOf(new Scheduler(rest));
-    expect([beta, betaFloorMs]).toEqual([BETA, BETA_FLOOR_MS]);
+  it("has the documented β, floor and places when nobody says otherwise", () => {
+    const { beta: _beta, promotedShare: _share, ...rest } = coreConfig(policies.plas);
+    const { beta, betaFloorMs, promotedShare } = stateOf(new Scheduler(rest));
+    expect([beta, betaFloorMs, promotedShare]).toEqual([BETA, BETA_FLOOR_MS, PROMOTED_SHARE]);
   });
 
   it("waits for its turn while its engine is lost, and is promoted when it is queued again", () => {
@@ -159,6 +159,153 @@ describe("a call that starves", () => {
     bench.marker("low", 2, 7);
     bench.plan();
     expect(levelOfLow(bench)).toBe(0);
+  });
+});
+
+/**
+ * Programs `a` … with 10 ms of service, whose next calls wait in Q2 since 0, 1 … ms behind `top`: due 20 ms later, and
+ * the engine has one place for promoted calls.
+ */
+function crowd(count: number, over: Partial<CoreConfig> = {}): { bench: Bench; names: string[] } {
+  const bench = new Bench({ beta: 2, betaFloorMs: 1, promotedShare: 0.05, ...over });
+  bench.join("e", { batchCallsMax: 1 });
+  const programs = Array.from({ length: count }, (_, i) => String.fromCharCode(97 + i));
+  for (const program of programs) {
+    bench.arrive(`${program}0`, { program });
+    bench.run();
+    bench.report("e", { finished: { [`${program}0`]: { serviceMs: 10 } } });
+  }
+  bench.arrive("top");
+  bench.run();
+  for (const program of programs) {
+    bench.arrive(`${program}1`, { program });
+    bench.at++;
+  }
+  return { bench, names: programs.map((program) => `${program}1`) };
+}
+
+/** Calls of Q1 on the engine, or that no engine has. */
+function promotedOf(bench: Bench, engine?: string): string[] {
+  const state = stateOf(bench.scheduler);
+  const queues = engine === undefined ? state.unbound : state.engines.get(engine as never)?.queues;
+  return [...(queues?.promoted ?? [])].map(({ id }) => id.slice("t/".length));
+}
+
+const queuedInQ1 = (bench: Bench): string[] =>
+  [
+    ...(stateOf(bench.scheduler)
+      .engines.get("e" as never)
+      ?.queues.at(0) ?? []),
+  ].map(({ id }) => id.slice("t/".length));
+
+describe("places for promoted calls", () => {
+  it("are given to those that are due longest, and to the next one when one has ended", () => {
+    const { bench } = crowd(3);
+    bench.pass(50);
+    expect(queuedInQ1(bench)).toEqual(["top", "a1"]);
+    bench.report("e", { finished: { top: { serviceMs: 5 } } });
+    bench.run();
+    expect(queuedInQ1(bench)).toEqual(["a1"]);
+    bench.report("e", { finished: { a1: { serviceMs: 5 } } });
+    bench.run();
+    expect(names(bench.plans.get("e")?.run)).toEqual(["b1"]);
+    expect([bench.scheduler.totals.promotions, promotedOf(bench, "e")]).toEqual([2, ["b1"]]);
+  });
+
+  it("are as many as the share of its batch, one at least, and without a limit as many as are due", () => {
+    for (const [promotedShare, promoted] of [
+      [0.05, 1],
+      [2, 2],
+      [3.9, 3],
+      [Number.POSITIVE_INFINITY, 5],
+    ] as const) {
+      const { bench } = crowd(5, { promotedShare });
+      bench.pass(50);
+      expect(promotedOf(bench, "e")).toHaveLength(promoted);
+    }
+  });
+
+  it("are left by a call that is demoted and does not starve any more", () => {
+    const { bench } = crowd(2);
+    bench.report("e", { finished: { top: { serviceMs: 5 } } });
+    bench.pass(30);
+    expect(promotedOf(bench, "e")).toEqual(["a1"]);
+    bench.run();
+    // Its quantum in Q1 is used up: T_p + T_c = 10 + 10, and it waits from zero again.
+    bench.report("e", { calls: { a1: 10 } });
+    expect(promotedOf(bench, "e")).toEqual([]);
+    bench.run();
+    expect([queuedInQ1(bench), promotedOf(bench, "e")]).toEqual([["b1"], ["b1"]]);
+  });
+
+  it("are kept by a call that is demoted and starves all the same: it goes on before others begin", () => {
+    const bench = new Bench({ beta: 2, betaFloorMs: 1, promotedShare: 0.05 });
+    bench.join("e", { batchCallsMax: 1 });
+    for (const program of ["a", "b"]) {
+      bench.arrive(`${program}0`, { program });
+      bench.run();
+      // The program has waited 1 s for its 10 ms: whatever it sends starves.
+      bench.report("e", { finished: { [`${program}0`]: { serviceMs: 10, waitingMs: 1_000 } } });
+    }
+    for (const program of ["a", "b"]) bench.arrive(`${program}1`, { program });
+    bench.run();
+    for (const serviceMs of [10, 20, 30]) {
+      bench.report("e", { calls: { a1: serviceMs } });
+      expect(names(bench.plan().e?.run ?? bench.plans.get("e")?.run)).toEqual(["a1"]);
+      expect([queuedInQ1(bench), promotedOf(bench, "e")]).toEqual([["a1"], ["a1"]]);
+    }
+  });
+
+  it("are left by a call that is cancelled, and by one that waits for its marker", () => {
+    const { bench } = crowd(3);
+    bench.pass(50);
+    bench.cancel("a1");
+    bench.run();
+    expect(promotedOf(bench, "e")).toEqual(["b1"]);
+    bench.report("e", { finished: { top: { serviceMs: 5 } } });
+    bench.run();
+    bench.run();
+    // The plan that named it came, and the agent does not hold it; then it has none at all.
+    bench.report("e", { calls: {} });
+    bench.report("e", { calls: { b1: 0 }, attempts: { b1: 1 } });
+    bench.lose("e", "silence");
+    expect(promotedOf(bench)).toEqual(["b1"]);
+    bench.join("f", { batchCallsMax: 1 });
+    bench.marker("b1", 2, 7);
+    expect([promotedOf(bench), promotedOf(bench, "f")]).toEqual([[], ["b1"]]);
+  });
+
+  it("are an engine's own: who is bound to another one is promoted there", () => {
+    const { bench } = crowd(4);
+    bench.pass(50);
+    expect(promotedOf(bench, "e")).toEqual(["a1"]);
+    bench.join("f", { batchCallsMax: 1 });
+    bench.plan();
+    const [onE, onF] = [promotedOf(bench, "e"), promotedOf(bench, "f")];
+    expect([onE.length, onF.length]).toEqual([1, 1]);
+    expect(onE).not.toEqual(onF);
+  });
+
+  it("are none while there is no engine, and those of the first that joins", () => {
+    const { bench } = crowd(4);
+    bench.report("e", { finished: { top: { serviceMs: 5 } } });
+    bench.lose("e", "silence");
+    bench.pass(50);
+    expect([bench.scheduler.totals.promotions, promotedOf(bench)]).toEqual([0, []]);
+    bench.join("f", { batchCallsMax: 1 });
+    bench.plan();
+    expect(promotedOf(bench, "f")).toEqual(["a1"]);
+  });
+
+  it("are those that engines have left where calls are bound late", () => {
+    const { bench } = crowd(4, { binding: "late" });
+    bench.join("f", { batchCallsMax: 1 });
+    bench.arrive("other");
+    bench.run();
+    bench.pass(50);
+    bench.plan();
+    expect([...promotedOf(bench, "e"), ...promotedOf(bench, "f"), ...promotedOf(bench)]).toHaveLength(2);
+    expect(bench.scheduler.totals.promotions).toBe(2);
   });
 });
 

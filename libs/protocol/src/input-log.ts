@@ -37,6 +37,8 @@ export const inputLogConfigSchema = z.object({
   reserveCallsMax: count,
   beta: extended,
   betaFloorMs: extended,
+  /** Recordings from before there was a limit have none. */
+  promotedShare: extended.default(Number.POSITIVE_INFINITY),
   attemptsCrashedMax: count,
   programIdleMaxMs: extended,
   cancelMemoryMs: extended,

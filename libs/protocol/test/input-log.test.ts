@@ -27,6 +27,7 @@ const header: InputLogHeader = {
     reserveCallsMax: 2,
     beta: Number.POSITIVE_INFINITY,
     betaFloorMs: 100,
+    promotedShare: Number.POSITIVE_INFINITY,
     attemptsCrashedMax: 3,
     programIdleMaxMs: 1,
     cancelMemoryMs: 1,

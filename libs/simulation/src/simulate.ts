@@ -259,7 +259,7 @@ class Simulation implements AgentWorld, ClientWorld {
 }
 
 function configOf({ system }: SimulationSpec, clients: Clients): CoreConfig {
-  const { policy, ladder, balancer, windowSteps, reserveCallsMax, beta, binding, misfit } = system;
+  const { policy, ladder, balancer, windowSteps, reserveCallsMax, beta, promotedShare, binding, misfit } = system;
   return {
     ...LIMITS,
     policy: policy === "srpt" ? srptPolicy((id) => clients.remainingMs(id)) : policy,
@@ -268,6 +268,7 @@ function configOf({ system }: SimulationSpec, clients: Clients): CoreConfig {
     windowSteps,
     reserveCallsMax,
     ...(beta === undefined ? {} : { beta }),
+    ...(promotedShare === undefined ? {} : { promotedShare }),
     ...(binding === undefined ? {} : { binding }),
     ...(misfit === undefined ? {} : { misfit }),
   };

@@ -24,6 +24,7 @@ export interface System {
   ladder: Ladder | Calibration;
   /** As in the core's configuration, and with its defaults. */
   beta?: number;
+  promotedShare?: number;
   binding?: "arrival" | "late";
   misfit?: "stop" | "skip";
   /** Prompt tokens per step, beside decodes; `Infinity`: prompts whole, in steps of their own, before decodes go on. */

@@ -24,6 +24,7 @@ const header: InputLogHeader = {
     reserveCallsMax: 0,
     beta: Number.POSITIVE_INFINITY,
     betaFloorMs: 0,
+    promotedShare: Number.POSITIVE_INFINITY,
     attemptsCrashedMax: 3,
     programIdleMaxMs: 1e6,
     cancelMemoryMs: 1e3,

@@ -111,13 +111,16 @@ function optionsOf(spec: RunSpec): Omit<WorkloadOptions, "programs"> {
 export function systemOf(name: string, changes: SystemChanges = {}): System {
   const system = Object.values(systems).find((known) => known.name === name);
   if (!system) throw new Error(`there is no system "${name}"`);
-  const { balancer, beta, calibration, fixedLadder, ...same } = changes;
+  const { balancer, beta, promotedShare, calibration, fixedLadder, ...same } = changes;
   if (balancer !== undefined && !isBalancerName(balancer)) throw new Error(`there is no balancer "${balancer}"`);
   return {
     ...system,
     ...same,
     ...(balancer === undefined ? {} : { balancer: balancers[balancer] }),
     ...(beta === undefined ? {} : { beta: beta === "never" ? Number.POSITIVE_INFINITY : beta }),
+    ...(promotedShare === undefined
+      ? {}
+      : { promotedShare: promotedShare === "all" ? Number.POSITIVE_INFINITY : promotedShare }),
     ...(calibration === undefined ? {} : { ladder: calibration }),
     ...(fixedLadder === undefined
       ? {}

@@ -27,6 +27,8 @@ export interface SystemChanges {
   reserveCallsMax?: number;
   /** `never`: no promotion. */
   beta?: number | "never";
+  /** `all`: no limit. */
+  promotedShare?: number | "all";
   binding?: "arrival" | "late";
   misfit?: "stop" | "skip";
   cache?: "none" | "lru" | "policy";

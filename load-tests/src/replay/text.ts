@@ -28,12 +28,22 @@ export function replayText(file: string, replay: Replay): string {
   return [...lines, ...(divergence ? divergenceLines(divergence) : [])].join("\n");
 }
 
-function configText({ policy, balancer, ladder, binding, misfit, beta, windowSteps }: InputLogConfig): string {
+function configText({
+  policy,
+  balancer,
+  ladder,
+  binding,
+  misfit,
+  beta,
+  promotedShare,
+  windowSteps,
+}: InputLogConfig): string {
   const ladderText =
     "first" in ladder
       ? `ladder calibrated from ${ladder.first} × ${ladder.levels} by ${ladder.factor}`
       : `fixed ladder of ${ladder.length} levels from ${ladder[0]?.hi}`;
-  const betaText = Number.isFinite(beta) ? `β ${beta}` : "no promotion";
+  const shareText = Number.isFinite(promotedShare) ? ` to ${promotedShare} of the places` : "";
+  const betaText = Number.isFinite(beta) ? `β ${beta}${shareText}` : "no promotion";
   const rules = `bound ${binding === "late" ? "late" : "on arrival"}, ${misfit} at a misfit`;
   return `${policy}, ${balancer}, ${ladderText}, ${betaText}, ${rules}, windows of ${windowSteps} steps`;
 }

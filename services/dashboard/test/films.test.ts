@@ -84,6 +84,7 @@ async function recordedDemo(): Promise<string> {
     reserveCallsMax: system.reserveCallsMax,
     beta: 8,
     betaFloorMs: 1_000,
+    promotedShare: Number.POSITIVE_INFINITY,
     attemptsCrashedMax: 3,
     programIdleMaxMs: 3_600_000,
     cancelMemoryMs: 60_000,

@@ -12,7 +12,13 @@ import {
 import { commonConfig, envChoice, envInt, envNumber, envText, spansConfig } from "@autellix/runtime";
 import { z } from "zod";
 
-const BETA_MESSAGE = 'must be a positive number or "off"';
+const POSITIVE_OR_OFF_MESSAGE = 'must be a positive number or "off"';
+/** `off`: infinite. */
+const positiveOrOff = z
+  .string()
+  .regex(/^(off|\d{1,9}(\.\d{1,9})?)$/, POSITIVE_OR_OFF_MESSAGE)
+  .transform((text) => (text === "off" ? Number.POSITIVE_INFINITY : Number(text)))
+  .refine((number) => number > 0, POSITIVE_OR_OFF_MESSAGE);
 const INPUT_LOG_BYTES_MAX = 1_000_000_000;
 
 const count = (fallback: number) => z.coerce.number().int().positive().default(fallback);
@@ -42,12 +48,9 @@ export const schedulerConfig = z.object({
   /** Each level is so many times as wide as the one before. */
   AUTELLIX_LADDER_FACTOR: envNumber({ min: 1, max: 100 }).default(FACTOR),
   /** Waiting over service at which a call goes back to Q1; `off`: never. Default: the core's. */
-  AUTELLIX_BETA: z
-    .string()
-    .regex(/^(off|\d{1,9}(\.\d{1,9})?)$/, BETA_MESSAGE)
-    .transform((text) => (text === "off" ? Number.POSITIVE_INFINITY : Number(text)))
-    .refine((beta) => beta > 0, BETA_MESSAGE)
-    .optional(),
+  AUTELLIX_BETA: positiveOrOff.optional(),
+  /** Share of an engine's places that promoted calls may have at a time; `off`: no limit. Default: the core's. */
+  AUTELLIX_PROMOTED_SHARE: positiveOrOff.optional(),
   /** A call gets its engine when it arrives (the paper), or when an engine has room for it. */
   AUTELLIX_BINDING: envChoice(["arrival", "late"]).default("arrival"),
   /** What a batch does at the first call that does not fit: stop (the paper), or look behind it. */

@@ -4,7 +4,7 @@ import type { MachineConfig } from "./events.ts";
 
 /** @throws Error for a policy or balancer that the core has no record of. */
 export function coreConfig(config: MachineConfig): CoreConfig {
-  const { policy, balancer, binding, misfit, beta } = config;
+  const { policy, balancer, binding, misfit, beta, promotedShare } = config;
   if (!isPolicyName(policy) || !isBalancerName(balancer))
     throw new Error(`unknown policy ${policy} or balancer ${balancer}`);
   return {
@@ -16,6 +16,7 @@ export function coreConfig(config: MachineConfig): CoreConfig {
     windowSteps: config.windowSteps,
     reserveCallsMax: config.reserveCallsMax,
     ...(beta === undefined ? {} : { beta }),
+    ...(promotedShare === undefined ? {} : { promotedShare }),
     attemptsCrashedMax: config.attemptsCrashedMax,
     programIdleMaxMs: config.programIdleMaxMs,
     cancelMemoryMs: config.cancelMemoryMs,

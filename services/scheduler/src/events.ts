@@ -148,6 +148,8 @@ export interface MachineConfig {
   misfit?: "stop" | "skip";
   /** Waiting over service at which a call is promoted; `Infinity`: never. */
   beta?: number;
+  /** Share of an engine's places that promoted calls may have at a time; `Infinity`: no limit. */
+  promotedShare?: number;
   windowSteps: number;
   reserveCallsMax: number;
   attemptsCrashedMax: number;

@@ -25,6 +25,7 @@ function machineConfig(config: SchedulerConfig, leader: string): MachineConfig {
     binding: config.AUTELLIX_BINDING,
     misfit: config.AUTELLIX_MISFIT,
     ...(config.AUTELLIX_BETA === undefined ? {} : { beta: config.AUTELLIX_BETA }),
+    ...(config.AUTELLIX_PROMOTED_SHARE === undefined ? {} : { promotedShare: config.AUTELLIX_PROMOTED_SHARE }),
     windowSteps: config.AUTELLIX_WINDOW_STEPS,
     reserveCallsMax: config.AUTELLIX_RESERVE_CALLS_MAX,
     attemptsCrashedMax: config.AUTELLIX_ATTEMPTS_CRASHED_MAX,

@@ -1,5 +1,5 @@
 /** What the core was fed, as lines of an input log (`AUTELLIX_INPUT_LOG`): enough to make the same commands again (S6). */
-import { BETA, BETA_FLOOR_MS, type Command, type CoreConfig, type Input } from "@autellix/core";
+import { BETA, BETA_FLOOR_MS, type Command, type CoreConfig, type Input, PROMOTED_SHARE } from "@autellix/core";
 import { commandDigest, formatInputLog, INPUT_LOG_VERSION, type InputLogHeader } from "@autellix/protocol/input-log";
 
 /** Hears each input of the core, and each answer, in their order. */
@@ -68,6 +68,7 @@ function headerOf(pool: string, epoch: number, { policy, balancer, ladder, ...re
       misfit: "stop",
       beta: BETA,
       betaFloorMs: BETA_FLOOR_MS,
+      promotedShare: PROMOTED_SHARE,
       ...rest,
       policy: policy.name,
       balancer: balancer.name,

@@ -32,8 +32,9 @@ describe("the scheduler's variables", () => {
     ["8", 8],
     ["0.5", 0.5],
     ["off", Number.POSITIVE_INFINITY],
-  ])("take %s for β", (text, beta) => {
-    expect(parse({ AUTELLIX_BETA: text }).AUTELLIX_BETA).toBe(beta);
+  ])("take %s for β and for the share of promoted calls", (text, number) => {
+    expect(parse({ AUTELLIX_BETA: text }).AUTELLIX_BETA).toBe(number);
+    expect(parse({ AUTELLIX_PROMOTED_SHARE: text }).AUTELLIX_PROMOTED_SHARE).toBe(number);
   });
 
   it.each([
@@ -43,6 +44,8 @@ describe("the scheduler's variables", () => {
     ["AUTELLIX_BETA", "0"],
     ["AUTELLIX_BETA", "Infinity"],
     ["AUTELLIX_BETA", "-1"],
+    ["AUTELLIX_PROMOTED_SHARE", "0"],
+    ["AUTELLIX_PROMOTED_SHARE", "half"],
     ["AUTELLIX_LADDER", "wooden"],
     ["AUTELLIX_LADDER_FACTOR", "0.5"],
     ["AUTELLIX_LADDER_LEVELS", "65"],

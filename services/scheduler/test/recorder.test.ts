@@ -4,6 +4,7 @@ import {
   callId,
   type Input,
   type PolicyName,
+  PROMOTED_SHARE,
   policies,
   programId,
   type SavedEntry,
@@ -114,7 +115,13 @@ describe("a recorded life", () => {
         version: 1,
         pool: "p",
         epoch: 7,
-        config: { policy: "atlas-dag", balancer: "least-used", beta: Number.POSITIVE_INFINITY, misfit: "skip" },
+        config: {
+          policy: "atlas-dag",
+          balancer: "least-used",
+          beta: Number.POSITIVE_INFINITY,
+          promotedShare: PROMOTED_SHARE,
+          misfit: "skip",
+        },
       },
     });
   });

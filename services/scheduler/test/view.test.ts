@@ -268,7 +268,12 @@ it("shows a call that its agent holds and has not begun as one that waits", () =
 
 describe("a promotion", () => {
   it("is a change: a call that waited for long is seen in Q1 again", () => {
-    const bench = MachineBench.leading({ beta: 1, ladder: doublingLadder(15, 4) });
+    // Without an engine there are no places for promoted calls but where there is no limit.
+    const bench = MachineBench.leading({
+      beta: 1,
+      promotedShare: Number.POSITIVE_INFINITY,
+      ladder: doublingLadder(15, 4),
+    });
     const agent = new Agent(bench, "e1");
     agent.join();
     for (const id of ["a", "b"]) {

@@ -87,6 +87,24 @@ const ratios: readonly Scenario[] = [
     },
   ),
   scenario(
+    "gap-places-of-promoted",
+    "Gap, all calls starve in deep overload, and all in Q1 is FCFS again: an engine has places for so many promoted calls (here 1), and who starves longest gets the next one. `old` keeps its place after its demotion at 30, since it starves still; `one` leaves it at 65 to `two`.",
+    coreConfig(policies.plas, ladder, { beta: 2, betaFloorMs: 1, promotedShare: 0.05 }),
+    (story) => {
+      story.join("e", { batchCallsMax: 1 });
+      story.past("P", 10);
+      story.past("Q", 10, { waitingMs: 100, pathWaitingMs: 100 });
+      story.past("R", 10);
+      for (const [call, program] of Object.entries({ one: "P", old: "Q", two: "R" }))
+        story.arrive(call, { program, needs: 15 });
+      for (const call of ["a", "b"]) story.arrive(call, { needs: 10 });
+      story.plan();
+      story.run(25);
+      for (const call of ["c", "d"]) story.arrive(call, { needs: 10 });
+      story.runAll();
+    },
+  ),
+  scenario(
     "gap-critical-path-waiting",
     "Gap, W_p under wide fan-outs: threads that waited 0, 10, 20 and 30 make W_p 30 and not 60, since T_p is a maximum, too. So `join` is promoted at 30 + 10 = β T_p = 4 · 10, and not at once.",
     coreConfig(policies.atlas, ladder, { beta: 4, betaFloorMs: 1 }),

@@ -31,7 +31,16 @@ export function scenario(
 
 /** What is not said has the value of the tests' configuration. */
 function titleOf(config: CoreConfig): string {
-  const { policy, ladder, balancer, beta = "default", betaFloorMs, windowSteps, reserveCallsMax } = config;
+  const {
+    policy,
+    ladder,
+    balancer,
+    beta = "default",
+    betaFloorMs,
+    promotedShare,
+    windowSteps,
+    reserveCallsMax,
+  } = config;
   const levels = policy.ladder === "configured" ? ladder : policy.ladder;
   const parts = [
     `policy ${policy.name}`,
@@ -41,6 +50,7 @@ function titleOf(config: CoreConfig): string {
   ];
   if (balancer.name !== "least-used") parts.push(`balancer ${balancer.name}`);
   if (beta !== Number.POSITIVE_INFINITY) parts.push(`β ${beta}, floor ${betaFloorMs ?? "default"}`);
+  if (promotedShare !== Number.POSITIVE_INFINITY) parts.push(`share of promoted ${promotedShare ?? "default"}`);
   if (windowSteps !== 1) parts.push(`N ${windowSteps}`);
   if (reserveCallsMax > 0) parts.push(`reserve ${reserveCallsMax}`);
   if (config.misfit) parts.push(`misfit ${config.misfit}`);

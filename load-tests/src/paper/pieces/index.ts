@@ -1,6 +1,5 @@
 /** All pieces of the report, in its order. */
 import type { Piece } from "../section.ts";
-import { beta } from "./beta.ts";
 import { calibration } from "./calibration.ts";
 import { balancersPiece, replicas } from "./engines.ts";
 import { interval } from "./interval.ts";
@@ -8,6 +7,7 @@ import { latency } from "./latency.ts";
 import { sensitivity } from "./sensitivity.ts";
 import { sharing } from "./sharing.ts";
 import { breakdown, makespan, srpt, swaps } from "./single-figures.ts";
+import { starvationPieces } from "./starvation.ts";
 import { sweepPieces } from "./sweeps.ts";
 import { waiting } from "./waiting.ts";
 
@@ -21,7 +21,7 @@ export const pieces: readonly Piece[] = [
   breakdown,
   srpt,
   swaps,
-  beta,
+  ...starvationPieces,
   calibration,
   ...sweepPieces,
   interval,
