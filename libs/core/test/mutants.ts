@@ -83,7 +83,7 @@ const promotion: readonly Mutant[] = [
     file: "queues.ts",
     find: "if (this.starving.delete(call)) to.starving.add(call);",
     replace: "",
-    caughtBy: { [ANY_WORLD]: /^S10: .* has waited/ },
+    caughtBy: { [ANY_WORLD]: /^S10: .* (has waited|is promoted as one of)/ },
   },
 ];
 
