@@ -152,8 +152,8 @@ export class LevelQueues {
 
   /** The call will be in no queue any more. */
   forget(call: Call): void {
-    this.promoted.delete(call);
-    this.starving.delete(call);
+    if (this.promoted.size > 0) this.promoted.delete(call);
+    if (this.starving.size > 0) this.starving.delete(call);
   }
 
   /** Takes every call out, in order. */
