@@ -9,8 +9,6 @@ type Of<K extends Input["kind"]> = Extract<Input, { kind: K }>;
 /** Begins the next attempt of a call that an agent may hold: its marker first (S3). */
 export function nextAttempt(state: State, call: Call, cause: MarkerCause, at: Millis): void {
   state.unqueue(call);
-  // It may leave a place among the promoted, which is another's.
-  if (call.engine && call.engine.queues.starving.size > 0) state.wantPlan(call.engine);
   // When its marker is written it is looked at anew, in its order: markers come back in any.
   if (state.queuesOf(call).starving.delete(call)) call.promotionAwaited = false;
   call.engine?.forget(call);
@@ -66,7 +64,7 @@ export function closeCall(
   at: Millis,
 ): void {
   state.unqueue(call);
-  state.queuesOf(call).forget(call);
+  state.forget(call);
   call.engine?.forget(call);
   if (call.engine) state.wantPlan(call.engine);
   call.engine = undefined;

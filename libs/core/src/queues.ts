@@ -116,8 +116,10 @@ export class LevelQueues {
   readonly levels: readonly CallList[];
   /** Calls that were promoted and neither ended nor came out of starvation since: so many have places for them. */
   readonly promoted = new Set<Call>();
-  /** Calls whose promotion is due and waits for such a place, longest due first. */
-  readonly starving = new Set<Call>();
+  /** Calls whose promotion is due and waits for such a place, and the enqueue number that each got when it was due. */
+  readonly starving = new Map<Call, number>();
+  /** They lie in the order of these numbers. */
+  private isStarvingSorted = true;
 
   constructor(levelCount: number) {
     this.levels = Array.from({ length: levelCount }, () => new CallList());
@@ -144,16 +146,36 @@ export class LevelQueues {
     for (const level of this.levels) yield* level;
   }
 
-  /** The call leaves for other queues, where it is promoted, or due, as it was here. */
-  handOver(call: Call, to: LevelQueues): void {
-    if (this.promoted.delete(call)) to.promoted.add(call);
-    if (this.starving.delete(call)) to.starving.add(call);
+  /** The call leaves for other queues, where it is promoted, or due, as it was here. @returns whether it is promoted. */
+  handOver(call: Call, to: LevelQueues): boolean {
+    const order = this.starving.get(call);
+    if (order !== undefined) {
+      this.starving.delete(call);
+      if (to.starving.size > 0) to.isStarvingSorted = false;
+      to.starving.set(call, order);
+    }
+    if (!this.promoted.delete(call)) return false;
+    to.promoted.add(call);
+    return true;
   }
 
-  /** The call will be in no queue any more. */
-  forget(call: Call): void {
-    if (this.promoted.size > 0) this.promoted.delete(call);
+  /** Who waits longest for a place among the promoted calls. */
+  firstStarving(): { call: Call; order: number } | undefined {
+    const { starving } = this;
+    if (!this.isStarvingSorted) {
+      const sorted = [...starving].sort(([, a], [, b]) => a - b);
+      starving.clear();
+      for (const [call, order] of sorted) starving.set(call, order);
+      this.isStarvingSorted = true;
+    }
+    for (const [call, order] of starving) return { call, order };
+    return undefined;
+  }
+
+  /** The call will be in no queue any more. @returns whether it leaves a place among the promoted. */
+  forget(call: Call): boolean {
     if (this.starving.size > 0) this.starving.delete(call);
+    return this.promoted.size > 0 && this.promoted.delete(call);
   }
 
   /** Takes every call out, in order. */

@@ -18,7 +18,7 @@ import { type Batch, type Engine, isLastPlan } from "./engine.ts";
 import type { CallId, EngineId, Millis, ProgramId } from "./ids.ts";
 import type { Ladder } from "./ladder.ts";
 import type { Policy } from "./policies.ts";
-import { promoteDue, starves } from "./starvation.ts";
+import { promoteDue, starves, wantPromotions } from "./starvation.ts";
 import { State, type Totals } from "./state.ts";
 import { type ProgramEntry, saved } from "./table.ts";
 import { Views } from "./views.ts";
@@ -159,6 +159,7 @@ export class Scheduler {
     const { windowSteps, reserveCallsMax, misfit = "stop", policy } = state.config;
     const late = state.unbound.size > 0 ? { queues: state.unbound, takesMax: state.lateTakesMax(engine) } : undefined;
     const stamp = state.takeStamp();
+    const latePromoted = state.unbound.promoted.size;
     const batch = formBatch(engine, {
       at,
       stamp,
@@ -171,6 +172,8 @@ export class Scheduler {
       admitsNew: state.admitsNew && engine.accepting,
       ...(late ? { unbound: late } : {}),
     });
+    // The engine took some, maybe above its own places.
+    if (state.unbound.promoted.size < latePromoted) wantPromotions(state);
     // Their markers are written first; they come back to their places when that is done.
     for (const call of batch.unmarked) nextAttempt(state, call, "take_over", at);
     if (!engine.answerDue && engine.planNumber > 0 && isLastPlan(engine, batch)) return;

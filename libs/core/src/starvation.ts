@@ -9,7 +9,7 @@
 import { type Call, NO_SERVICE, waitedMs } from "./call.ts";
 import type { Engine } from "./engine.ts";
 import type { Millis } from "./ids.ts";
-import { byRank } from "./queues.ts";
+import { byRank, type LevelQueues } from "./queues.ts";
 import type { State } from "./state.ts";
 
 /** When the ratio reaches β if the call is not served until then. */
@@ -45,75 +45,129 @@ function awaitAt(state: State, call: Call, dueAt: Millis): void {
 }
 
 /**
- * Promotes every call whose time has come, as far as there are places; those of one pass in their order: how they came
- * here has none. Where a place was freed since, a plan is due, and who waits for it is promoted before that.
+ * Promotes every call whose time has come, as far as there are places. Where a place was freed since, a plan is due, and
+ * who waits for it is promoted before that.
  */
 export function promoteDue(state: State, at: Millis): void {
-  const due: Call[] = [];
+  const due: Due[] = [];
+  const look = (call: Call) => {
+    const since = dueSince(state, call, at);
+    if (since !== undefined) due.push({ call, since });
+  };
   const { dueAtOnce } = state;
   if (dueAtOnce.length > 0) state.dueAtOnce = [];
-  for (const call of dueAtOnce) if (isDue(state, call, at)) due.push(call);
-  for (let call = state.promotions.popDue(at); call; call = state.promotions.popDue(at)) {
-    if (isDue(state, call, at)) due.push(call);
+  for (const call of dueAtOnce) look(call);
+  for (let call = state.promotions.popDue(at); call; call = state.promotions.popDue(at)) look(call);
+  // How they came here has no order. Where they wait for places, who is due longest goes first; the paper has no places.
+  const isLimited = state.promotedShare !== Number.POSITIVE_INFINITY;
+  if (due.length > 1) due.sort((a, b) => (isLimited ? a.since - b.since : 0) || byRank(a.call, b.call));
+  const engines = new Set(state.planDue);
+  const looked = new Set<Call>();
+  for (const { call } of due) {
+    awaitPlace(state, call, at);
+    looked.add(call);
+    if (call.engine) engines.add(call.engine);
   }
-  if (due.length > 1) due.sort(byRank);
-  for (const call of due) admit(state, call, at);
-  for (const engine of state.planDue) promoteStarving(state, engine, at);
-  promoteStarving(state, undefined, at);
+  promoteStarving(state, engines, looked, at);
 }
 
-/** Promotes a call that is due, or has it wait for a place. */
-function admit(state: State, call: Call, at: Millis): void {
+interface Due {
+  call: Call;
+  /** The time that had come. */
+  since: Millis;
+}
+
+/** A call that is due takes its place in the row, or is promoted at once where it keeps its place among the promoted. */
+function awaitPlace(state: State, call: Call, at: Millis): void {
   const { promoted, starving } = state.queuesOf(call);
-  if (promoted.has(call) || (starving.size === 0 && promoted.size < placesOf(state, call.engine))) {
-    promote(state, call, at);
+  const order = state.takeOrder();
+  if (promoted.has(call)) {
+    promote(state, call, order, at);
     return;
   }
   call.promotionAwaited = true;
-  starving.add(call);
+  starving.set(call, order);
 }
 
-/** Those that wait for a place among the promoted calls of an engine, or of those that no engine has. */
-function promoteStarving(state: State, engine: Engine | undefined, at: Millis): void {
-  const { promoted, starving } = engine?.queues ?? state.unbound;
-  if (starving.size === 0) return;
-  const promotedMax = placesOf(state, engine);
-  for (const call of starving) {
-    if (promoted.size >= promotedMax) return;
-    starving.delete(call);
-    if (isDue(state, call, at)) promote(state, call, at);
+/**
+ * Those that wait for a place among the promoted calls of these engines, and those that no engine has.
+ *
+ * @param looked whose time has come, as was just seen.
+ */
+function promoteStarving(state: State, engines: Iterable<Engine>, looked: ReadonlySet<Call>, at: Millis): void {
+  const { unbound } = state;
+  let left = placesLeft(state);
+  const take = ({ call, order }: NonNullable<InRow>) => {
+    state.queuesOf(call).starving.delete(call);
+    call.promotionAwaited = false;
+    // It may have been served since it came into the row.
+    if (!looked.has(call) && dueSince(state, call, at) === undefined) return;
+    promote(state, call, order, at);
+    left--;
+  };
+  for (const engine of engines) {
+    while (left > 0) {
+      const own = placesOf(state, engine) > engine.queues.promoted.size ? engine.queues.firstStarving() : undefined;
+      const first = earlier(own, unbound.firstStarving());
+      if (first === undefined) break;
+      take(first);
+    }
   }
+  for (let first = unbound.firstStarving(); first && left > 0; first = unbound.firstStarving()) take(first);
 }
 
-/** Places for promoted calls of an engine; for calls that no engine has, those that engines have left. */
-function placesOf(state: State, engine: Engine | undefined): number {
-  const { promotedShare } = state;
-  if (promotedShare === Number.POSITIVE_INFINITY) return promotedShare;
-  if (engine) return Math.max(1, Math.floor(promotedShare * engine.capacity.batchCallsMax));
-  let left = 0;
-  for (const other of state.engines.values()) left += placesOf(state, other) - other.queues.promoted.size;
+type InRow = ReturnType<LevelQueues["firstStarving"]>;
+
+function earlier(a: InRow, b: InRow): InRow {
+  if (a === undefined || b === undefined) return a ?? b;
+  return a.order < b.order ? a : b;
+}
+
+/** A promoted call has left its queues: who waits for a place, and may have it now, gets it with the next plan. */
+export function wantPromotions(state: State): void {
+  const isLateDue = state.unbound.starving.size > 0;
+  const waiting = [...state.engines.values()].filter((engine) => isLateDue || engine.queues.starving.size > 0);
+  if (waiting.length === 0 || placesLeft(state) <= 0) return;
+  for (const engine of waiting) state.wantPlan(engine);
+}
+
+function placesOf({ promotedShare }: State, { capacity }: Engine): number {
+  return Math.max(1, Math.floor(promotedShare * capacity.batchCallsMax));
+}
+
+/**
+ * Places for promoted calls that nobody has. Calls without an engine have taken theirs too, between two attempts or
+ * bound late: wherever they go they are promoted.
+ */
+function placesLeft(state: State): number {
+  if (state.promotedShare === Number.POSITIVE_INFINITY) return Number.POSITIVE_INFINITY;
+  let left = -state.unbound.promoted.size;
+  for (const engine of state.engines.values())
+    left += Math.max(0, placesOf(state, engine) - engine.queues.promoted.size);
   return left;
 }
 
-/** One that was served since it was awaited is looked at again later. */
-function isDue(state: State, call: Call, at: Millis): boolean {
+/** @returns when the call was due; undefined when it is not: one that was served since it was awaited is looked at again later. */
+function dueSince(state: State, call: Call, at: Millis): Millis | undefined {
   call.promotionAwaited = false;
   // In no queue: it has ended, or is between two attempts and will be queued again.
-  if (call.level === 0 || call.list === undefined) return false;
+  if (call.level === 0 || call.list === undefined) return undefined;
   const dueAt = promotionDueAt(state, call, at);
-  if (dueAt <= at) return true;
+  if (dueAt <= at) return dueAt;
   awaitAt(state, call, dueAt);
-  return false;
+  return undefined;
 }
 
-/** To the tail of Q1 with a fresh quantum; only the call's own W_c and T_c start again from zero. */
-function promote(state: State, call: Call, at: Millis): void {
+/**
+ * To Q1 with a fresh quantum, behind who was there when it was due; only the call's own W_c and T_c start again from zero.
+ */
+function promote(state: State, call: Call, order: number, at: Millis): void {
   state.unqueue(call);
   call.level = 0;
   if (call.service !== NO_SERVICE) call.service.quantumUsed = 0;
   call.promotedWaitingMs = waitedMs(call, at);
   call.promotedServiceMs = call.servedMs + call.serviceMs;
-  call.order = state.takeOrder();
+  call.order = order;
   state.totals.promotions++;
   state.changes?.call(call);
   state.queuesOf(call).promoted.add(call);

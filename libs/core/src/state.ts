@@ -16,7 +16,7 @@ import { type Ladder, levelOf } from "./ladder.ts";
 import { nextCall } from "./policies.ts";
 import { byRank, LevelQueues } from "./queues.ts";
 import { claim, dropRetained, type Retained, unclaim } from "./retained.ts";
-import { awaitPromotion } from "./starvation.ts";
+import { awaitPromotion, wantPromotions } from "./starvation.ts";
 import { ProcessTable, type ProgramEntry, saved } from "./table.ts";
 import { WaitTally } from "./wait-tally.ts";
 
@@ -241,7 +241,13 @@ export class State {
     if (call.engine === engine) return;
     const from = this.queuesOf(call);
     call.engine = engine;
-    from.handOver(call, this.queuesOf(call));
+    // What is a place of one engine here may be one of the whole pool there.
+    if (from.handOver(call, this.queuesOf(call))) wantPromotions(this);
+  }
+
+  /** The call will be in no queue any more. */
+  forget(call: Call): void {
+    if (this.queuesOf(call).forget(call)) wantPromotions(this);
   }
 
   /** Takes a call out of whatever queue it is in. */
@@ -274,7 +280,7 @@ export class State {
   /** A terminal record is stored: the call leaves the core and CALLS. */
   settle(call: Call): void {
     this.unqueue(call);
-    this.queuesOf(call).forget(call);
+    this.forget(call);
     call.engine?.forget(call);
     if (call.engine) this.wantPlan(call.engine);
     call.program.removeThread(call);

@@ -26,6 +26,8 @@ interface Followed {
   /** W_c and T_c at its last promotion. */
   promotedWaitingMs: number;
   promotedServiceMs: number;
+  /** The last place that had been given to any call when it was not due yet. */
+  orderBeforeDue: number;
   /** It came to Q1 by promotion and was not demoted since. */
   inQ1Promoted: boolean;
   /** Its context lies nowhere; what it was served when that began, and the turn that it has a claim to since. */
@@ -56,7 +58,7 @@ export class Observer {
   private readonly scheduler: Scheduler;
   private readonly config: CoreConfig;
   private readonly followed = new Map<Call, Followed>();
-  /** Who had a place among an engine's promoted calls before the input. */
+  /** Who had a place among the promoted calls before the input. */
   private readonly promotedBefore = new Set<Call>();
   private paths = { pathWaitingMs: 0, pathServiceMs: 0 };
   private lastOrder = NOT_QUEUED;
@@ -69,8 +71,9 @@ export class Observer {
 
   before(input: Input): void {
     this.promotedBefore.clear();
-    for (const engine of stateOf(this.scheduler).engines.values())
-      for (const call of engine.queues.promoted) this.promotedBefore.add(call);
+    const { engines, unbound } = stateOf(this.scheduler);
+    for (const queues of [unbound, ...[...engines.values()].map((engine) => engine.queues)])
+      for (const call of queues.promoted) this.promotedBefore.add(call);
     if (input.kind !== "callArrived") return;
     const { pathWaitingMs = 0, pathServiceMs = 0 } = this.scheduler.program(input.call.program) ?? {};
     this.paths = { pathWaitingMs, pathServiceMs };
@@ -89,7 +92,8 @@ export class Observer {
       if (known && call.level !== known.level) this.move(call, known, input);
       if (call.stage !== "gathered" && call.order !== followed.order) {
         followed.order = call.order;
-        if (call.list) orders.push(call.order);
+        // Who was promoted is behind those that had come when it was due, in `move`.
+        if (call.list && !followed.inQ1Promoted) orders.push(call.order);
       }
       this.checkQuantum(call, followed, input);
       followLoss(call, followed);
@@ -108,7 +112,7 @@ export class Observer {
     if (!level || call.inherited < level.lo || call.inherited >= level.hi)
       throw new Error(`Alg. 1: ${call.id} inherits ${call.inherited} and enters Q${call.level + 1}`);
     const servedAtEntry = servedOf(call);
-    const fresh = { promotedWaitingMs: 0, promotedServiceMs: 0, inQ1Promoted: false };
+    const fresh = { promotedWaitingMs: 0, promotedServiceMs: 0, inQ1Promoted: false, orderBeforeDue: NOT_QUEUED };
     const unlost = { isLost: call.tier === "none", servedAtLoss: servedAtEntry, turn: 0, attempt: call.attempt };
     const followed = { level: call.level, order: NOT_QUEUED, servedAtEntry, ...this.paths, ...fresh, ...unlost };
     this.followed.set(call, followed);
@@ -131,12 +135,16 @@ export class Observer {
       const isBoundLate = this.config.binding === "late" || call.engine === undefined;
       if (!isBoundLate && !this.promotedBefore.has(call) && promoted.size > this.promotedMax(call.engine))
         throw new Error(`S10: ${call.id} is promoted as one of ${promoted.size}`);
+      if (!this.promotedBefore.has(call) && this.placesLeft() < 0)
+        throw new Error(`S10: ${call.id} is promoted where others, on their way to an engine, have the places`);
       followed.promotedWaitingMs = waitedOf(call, input.at);
       followed.promotedServiceMs = served;
       followed.inQ1Promoted = true;
     } else throw new Error(`Alg. 1: ${call.id} moves from Q${followed.level + 1} to Q${call.level + 1}`);
     if (call.service.quantumUsed !== 0)
       throw new Error(`Alg. 1: ${call.id} has no fresh quantum in Q${call.level + 1}`);
+    if (call.level === 0 && call.order <= followed.orderBeforeDue)
+      throw new Error(`Alg. 1: ${call.id} is promoted before who had come to Q1 when it was due`);
     if (call.order === followed.order) throw new Error(`Alg. 1: ${call.id} is not at the tail of Q${call.level + 1}`);
     followed.level = call.level;
     followed.servedAtEntry = served;
@@ -164,11 +172,14 @@ export class Observer {
       else if (call.list && call.level > 0 && this.promotes()) {
         const { waiting, needed } = this.ratio(call, followed, input.at);
         const { promoted } = state.queuesOf(call);
-        const hasPlace = promoted.has(call) || promoted.size < this.promotedMax(call.engine);
+        const hasPlace =
+          promoted.has(call) ||
+          (this.placesLeft() > 0 && (!call.engine || promoted.size < this.promotedMax(call.engine)));
         const { engine } = call;
         // A place that was freed since is given away with the next plan; who was just bound late may run before that.
         const isServed = engine && [...engine.run, ...engine.reserve].includes(call);
         const isPlanDue = engine ? state.planDue.has(engine) : state.planDue.size > 0;
+        if (waiting < needed - EPSILON) followed.orderBeforeDue = this.lastOrder;
         if (waiting > needed + EPSILON && hasPlace && !isServed && !isPlanDue)
           throw new Error(`S10: ${call.id} has waited ${waiting}, more than ${needed}`);
       }
@@ -189,13 +200,18 @@ export class Observer {
         throw new Error(`S10: ${call.id} is promoted and has no place for it`);
   }
 
-  /** Places for promoted calls; of calls that no engine has, those that engines have left. */
   private promotedMax(engine: Engine | undefined): number {
     const { promotedShare = PROMOTED_SHARE } = this.config;
-    const places = ({ capacity }: Engine) => Math.max(1, Math.floor(promotedShare * capacity.batchCallsMax));
-    if (engine) return places(engine);
-    let left = promotedShare === Number.POSITIVE_INFINITY ? promotedShare : 0;
-    for (const other of stateOf(this.scheduler).engines.values()) left += places(other) - other.queues.promoted.size;
+    if (!engine) return this.placesLeft();
+    return Math.max(1, Math.floor(promotedShare * engine.capacity.batchCallsMax));
+  }
+
+  /** Places for promoted calls that engines have left, less those of promoted calls that no engine has. */
+  private placesLeft(): number {
+    const { engines, unbound } = stateOf(this.scheduler);
+    if (this.config.promotedShare === Number.POSITIVE_INFINITY) return Number.POSITIVE_INFINITY;
+    let left = -unbound.promoted.size;
+    for (const engine of engines.values()) left += Math.max(0, this.promotedMax(engine) - engine.queues.promoted.size);
     return left;
   }
 

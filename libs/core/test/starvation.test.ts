@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { BETA, BETA_FLOOR_MS, type CoreConfig, PROMOTED_SHARE, policies, Scheduler } from "../src/index.ts";
+import { BETA, BETA_FLOOR_MS, type CoreConfig, PROMOTED_SHARE, policies, programId, Scheduler } from "../src/index.ts";
 import { Bench, names, only } from "./bench.ts";
 import { stateOf } from "./checkers.ts";
 import { coreConfig } from "./config.ts";
@@ -306,6 +306,100 @@ describe("places for promoted calls", () => {
     bench.plan();
     expect([...promotedOf(bench, "e"), ...promotedOf(bench, "f"), ...promotedOf(bench)]).toHaveLength(2);
     expect(bench.scheduler.totals.promotions).toBe(2);
+  });
+});
+
+/** A program of so much service, none of it waited for. */
+function past(bench: Bench, program: string, serviceMs: number): void {
+  const times = { serviceMs, pathServiceMs: serviceMs, attained: serviceMs, waitingMs: 0, pathWaitingMs: 0 };
+  const never = { endedAt: undefined, pin: undefined, arrivedAt: 0, lastArrivalAt: 0, lastCompletionAt: 0 };
+  const id = programId(`t/${program}`);
+  const restored = { program: id, ...times, ...never, endedCalls: 1, engines: [], charged: [] };
+  bench.feed({ kind: "programStarted", at: bench.at, program: id, restored });
+}
+
+/** Who waits for a place on the engine, in the order in which they are to get one. */
+function rowOf(bench: Bench): string[] {
+  const queues = stateOf(bench.scheduler).engines.get("e" as never)?.queues;
+  queues?.firstStarving();
+  return [...(queues?.starving.keys() ?? [])].map((id) => id.id.slice("t/".length));
+}
+
+describe("the row of calls that wait for a place", () => {
+  it("is in the order of the times at which they were due, after a restart of their engine, too", () => {
+    const bench = new Bench({ beta: 2, betaFloorMs: 1, promotedShare: 0.05 });
+    bench.join("e", { batchCallsMax: 1 });
+    for (const [program, serviceMs] of [
+      ["first", 10],
+      ["old", 30],
+      ["young", 10],
+    ] as const)
+      past(bench, program, serviceMs);
+    bench.arrive("top");
+    bench.run();
+    bench.arrive("first1", { program: "first" });
+    bench.pass(25);
+    // Due at 85, and at 80 the one that came later.
+    bench.arrive("old1", { program: "old" });
+    bench.pass(35);
+    bench.arrive("young1", { program: "young" });
+    bench.pass(100);
+    expect([promotedOf(bench, "e"), rowOf(bench)]).toEqual([["first1"], ["young1", "old1"]]);
+    past(bench, "new", 10);
+    bench.arrive("new1", { program: "new" });
+    bench.pass(30);
+    expect(rowOf(bench)).toEqual(["young1", "old1", "new1"]);
+    bench.join("e", { batchCallsMax: 1 }, "i2");
+    bench.plan();
+    expect([...promotedOf(bench, "e"), ...rowOf(bench)]).toEqual(["first1", "young1", "old1", "new1"]);
+  });
+
+  it("is not passed by calls that enter Q1 after they were due", () => {
+    const { bench } = crowd(3);
+    bench.pass(50);
+    for (const name of ["later", "latest"]) bench.arrive(name);
+    const order: string[] = [];
+    for (let i = 0; i < 6; i++) {
+      bench.run();
+      const [first = ""] = names(bench.plans.get("e")?.run);
+      order.push(first);
+      bench.report("e", { finished: { [first]: { serviceMs: 1 } } });
+    }
+    expect(order).toEqual(["top", "a1", "b1", "c1", "later", "latest"]);
+  });
+
+  it("is the longer one's turn where an engine has calls of its own that starve, and others are bound late", () => {
+    const bench = new Bench({ beta: 2, betaFloorMs: 1, promotedShare: 0.05, binding: "late" });
+    bench.join("e", { batchCallsMax: 1 });
+    for (const program of ["unbound", "own"]) past(bench, program, 10);
+    bench.arrive("own1", { program: "own" });
+    bench.run();
+    bench.report("e", { calls: { own1: 1 } });
+    // It is out of the batch for `top` now, and is the engine's.
+    bench.arrive("top");
+    bench.run();
+    bench.arrive("unbound1", { program: "unbound" });
+    bench.at = 20;
+    bench.pass(0);
+    expect([promotedOf(bench), promotedOf(bench, "e")]).toEqual([["unbound1"], []]);
+    bench.pass(100);
+    expect([promotedOf(bench), promotedOf(bench, "e"), rowOf(bench)]).toEqual([["unbound1"], [], ["own1"]]);
+  });
+
+  it("does not move on while a promoted call waits for its marker", () => {
+    const bench = new Bench({ beta: 2, betaFloorMs: 1, promotedShare: 0.05 }, { gathering: true });
+    bench.join("e", { batchCallsMax: 1 });
+    bench.at = 1_000;
+    const calls = ["a", "b", "c", "d"];
+    for (const program of calls) {
+      past(bench, program, 10);
+      bench.arrive(`${program}1`, { program, arrivedAt: 0 });
+    }
+    bench.lead();
+    const markers = [0, 1, 2].flatMap(() => only(bench.feed({ kind: "planDue", at: bench.at }), "writeMarker"));
+    expect(markers.map(({ call }) => call)).toEqual(["t/a1"]);
+    bench.marker("a1", 2, 7);
+    expect([promotedOf(bench, "e"), rowOf(bench)]).toEqual([["a1"], ["b1", "c1", "d1"]]);
   });
 });
 

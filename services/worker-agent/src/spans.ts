@@ -181,8 +181,7 @@ function staySpans(
       },
     })),
   };
-  // Servers do not say what they evaluate: there the first token ends the prefill.
-  const boundaryMs = stay.prefilledToMs ?? (index === 0 ? timeline.firstTokenAtMs : undefined);
+  const boundaryMs = stay.prefilledToMs ?? firstTokenWithin(timeline, stay.fromMs, toMs);
   if (boundaryMs === undefined) return [span];
   const part = (name: string, fromMs: number, untilMs: number, attributes: SpanAttributes): SpanData => ({
     ...{ traceId, spanId: spanIdBelow(spanId, name), parentId: spanId, name },
@@ -196,6 +195,12 @@ function staySpans(
   });
   if (tokens === 0 || toMs <= boundaryMs) return [span, prefill];
   return [span, prefill, part("decode", boundaryMs, toMs, { "autellix.completion_tokens": tokens })];
+}
+
+/** Servers do not say what they evaluate: there the first token ends the prefill of the stay that it came in. */
+function firstTokenWithin({ firstTokenAtMs }: Timeline, fromMs: number, toMs: number): number | undefined {
+  if (firstTokenAtMs === undefined || firstTokenAtMs < fromMs || firstTokenAtMs > toMs) return undefined;
+  return firstTokenAtMs;
 }
 
 /** Out of the batch: why, in which queue, and what its context did meanwhile. */

@@ -77,7 +77,7 @@ export class Studio {
   private uploadFolder: string | undefined;
   private making: Promise<string> | undefined;
   private readonly workers = new Set<Worker>();
-  private readonly waiting: (() => void)[] = [];
+  private waiting: (() => void)[] = [];
   private running = 0;
 
   /** @param folders of recordings; of equal names the first one's counts. */
@@ -148,10 +148,26 @@ export class Studio {
     while (this.running >= FILMS_AT_ONCE_MAX) {
       if (this.waiting.length >= FILMS_WAITING_MAX)
         throw new StudioError(503, "busy", "other replays are being made; try again in a moment");
-      await new Promise<void>((resolve) => this.waiting.push(resolve));
-      if (signal.aborted) throw new StudioError(499, "aborted", "nobody waits for it any more");
+      await this.woken(signal);
+      if (!signal.aborted) continue;
+      // The turn that it was woken for is the next one's.
+      if (this.running < FILMS_AT_ONCE_MAX) this.waiting.shift()?.();
+      throw new StudioError(499, "aborted", "nobody waits for it any more");
     }
     this.running++;
+  }
+
+  /** @returns when a film has ended, or nobody waits any more: then it is in the row no longer. */
+  private async woken(signal: AbortSignal): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const leave = () => {
+      this.waiting = this.waiting.filter((other) => other !== resolve);
+      resolve();
+    };
+    this.waiting.push(resolve);
+    signal.addEventListener("abort", leave, { once: true });
+    await promise;
+    signal.removeEventListener("abort", leave);
   }
 
   private make(workerData: WorkerAsk, signal: AbortSignal): Promise<Uint8Array> {

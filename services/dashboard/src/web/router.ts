@@ -33,12 +33,17 @@ export function listenForLinks(): void {
     route.value = parseRoute(location.pathname);
   });
   document.addEventListener("click", (event) => {
-    if (event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey) return;
+    if (!isPlainClick(event)) return;
     const link = event.target instanceof Element ? event.target.closest("a") : null;
     if (!link || link.origin !== location.origin || link.target !== "" || link.hash !== "") return;
     event.preventDefault();
     go(link.pathname);
   });
+}
+
+/** A click that opens neither a tab nor a window, and that nobody has dealt with. */
+export function isPlainClick(event: MouseEvent): boolean {
+  return !event.defaultPrevented && event.button === 0 && !event.metaKey && !event.ctrlKey && !event.shiftKey;
 }
 
 function decode(part: string): string {

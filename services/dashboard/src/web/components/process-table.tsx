@@ -6,7 +6,7 @@ import { formatAttained, formatCount, formatMs, levelName } from "../../shared/f
 import { programPath } from "../../shared/paths.ts";
 import type { PoolModel } from "../../shared/pool-model.ts";
 import { type Column, sortedRows, type TableFilter, type TableOrder, visibleRange } from "../../shared/table-rows.ts";
-import { go } from "../router.ts";
+import { go, isPlainClick } from "../router.ts";
 import { ASKED_SORTS_MAX, stats } from "../stats.ts";
 
 const ROW_PX = 32;
@@ -156,7 +156,10 @@ function Row({ model, row, index }: { model: PoolModel; row: ViewProgram; index:
       role="row"
       aria-rowindex={index + 2}
       class={`grid-row ${isActive ? "" : "quiet"}`}
-      onClick={(event) => !event.defaultPrevented && go(path)}
+      onClick={(event) => {
+        // Its link is the document's business, with the keys that open it elsewhere.
+        if (!(event.target as Element).closest("a") && isPlainClick(event)) go(path);
+      }}
     >
       <Cell column="program">
         <i class={`dot look-${model.colours.of(key)}`} />
