@@ -5,12 +5,12 @@
  */
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { parseArgs } from "node:util";
+import { policyName } from "./bench-core/load.ts";
 import { compare, type Side } from "./compare.ts";
 import { closeLine, progressText, say, showStatus } from "./console.ts";
 import { demoWorkload } from "./demo-workload.ts";
 import { commandLine, describeMachine } from "./machine.ts";
-import { number } from "./options.ts";
+import { number, parseFlags } from "./options.ts";
 import { latencyPlot, merged, RESULTS_FOLDER, type Report, type Variant, writeReport } from "./report.ts";
 import { type Spread, spread } from "./stats.ts";
 import { formatMs, formatTable } from "./table.ts";
@@ -19,21 +19,19 @@ import type { ProgramSpec } from "./workload.ts";
 /** An answer that has not come after this time will not come. */
 const PROGRAM_MS_MAX = 600_000;
 
-const { values } = parseArgs({
-  options: {
-    /** As for `npm start`: a file, `hf:…` or `tiny`. Default: what `npm start` takes. */
-    model: { type: "string" },
-    policies: { type: "string" },
-    seed: { type: "string" },
-    /** Multiplies the long programs' calls: 2 takes about twice the time. */
-    scale: { type: "string" },
-    out: { type: "string" },
-  },
-});
-const seed = number("seed", values.seed, 1, 0, 2 ** 31);
-const scale = number("scale", values.scale, 1, 0.05, 100);
+const HELP = `npm run demo:policies -- [options]: the same programs under two policies, one after the other.
+
+  --model MODEL     as for npm start: a file, hf:… or tiny (default: what npm start takes)
+  --policies A,B    (default fcfs,plas)
+  --seed N          (default 1)
+  --scale F         multiplies the long programs' calls: 2 takes about twice the time (default 1)
+  --out FOLDER      of the result (default load-tests/results)
+`;
+
+const values = demoOptions();
+const { seed, scale } = values;
 const model = values.model === "tiny" ? "tiny" : "small";
-const [first = "fcfs", second = "plas"] = (values.policies ?? "fcfs,plas").split(",");
+const [first = "fcfs", second = "plas"] = (values.policies ?? "fcfs,plas").split(",").map(policyName);
 /** Where the dashboard of `npm start` looks for runs to replay. */
 const recordings = resolve(import.meta.dirname, "../../.data/recordings");
 const RECORDING = "demo-policies";
@@ -70,6 +68,31 @@ const variants = await compare({
   onProgress: (side, progress) => showStatus(progressText(side, progress)),
 });
 closeLine();
+
+/** Ends the process for help, and for mistakes of the caller's: nothing has been started or removed yet. */
+function demoOptions() {
+  try {
+    const text = { type: "string" } as const;
+    const flags = {
+      model: text,
+      policies: text,
+      seed: text,
+      scale: text,
+      out: text,
+      help: { type: "boolean" },
+    } as const;
+    const given = parseFlags(process.argv.slice(2), flags);
+    for (const policy of given.policies?.split(",") ?? []) policyName(policy);
+    const seed = number("seed", given.seed, 1, 0, 2 ** 31);
+    const scale = number("scale", given.scale, 1, 0.05, 100);
+    if (given.help !== true) return { ...given, seed, scale };
+    process.stdout.write(HELP);
+    process.exit(0);
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : error);
+    process.exit(2);
+  }
+}
 
 /** `long-1`, `short-1`, …: what the replay shows. */
 function namesOf(programs: readonly ProgramSpec[]): string[] {

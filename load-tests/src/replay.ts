@@ -1,6 +1,7 @@
 /** `npm run replay`: a recorded input log through the core again, or its traffic under other policies, simulated. */
-import { open } from "node:fs/promises";
+import { createReadStream } from "node:fs";
 import { InputLogError } from "@autellix/protocol/input-log";
+import { linesOf } from "@autellix/protocol/lines";
 import { replay } from "@autellix/simulation";
 import { endUnreadable, UnreadableFile } from "./ending.ts";
 import { HELP, parseReplayOptions, type ReplayOptions } from "./replay/options.ts";
@@ -15,7 +16,7 @@ async function main(args: readonly string[]): Promise<number> {
     process.stdout.write(HELP);
     return 0;
   }
-  const lines = (await open(options.log)).readLines();
+  const lines = linesOf(createReadStream(options.log, "utf8"));
   if (options.policies.length === 0) return await replayed(lines, options);
   const recording = await readRecording(lines, options.isOpenLoop);
   if (recording.programs.length === 0)

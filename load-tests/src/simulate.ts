@@ -1,8 +1,9 @@
 /** `npm run simulate`: what other policies, engines or rates would do to an operator's own traffic, in virtual time. */
-import { open } from "node:fs/promises";
+import { createReadStream } from "node:fs";
 import { balancers } from "@autellix/core";
 import { readPreset } from "@autellix/engines/preset-file";
 import { readCallTrace, TraceError } from "@autellix/protocol/call-trace";
+import { linesOf } from "@autellix/protocol/lines";
 import { longestContext, type ProgramSpec, programsOfTrace, simulate, systems, workloads } from "@autellix/simulation";
 import { say } from "./console.ts";
 import { endUnreadable, UnreadableFile } from "./ending.ts";
@@ -63,7 +64,7 @@ async function readFiles(files: readonly string[]) {
   async function* lines() {
     for (file of files) {
       before = line;
-      for await (const text of (await open(file)).readLines()) {
+      for await (const text of linesOf(createReadStream(file, "utf8"))) {
         line++;
         yield text;
       }

@@ -244,7 +244,8 @@ function begunBy(world: World, plan: EnginePlan): Begun {
     const name = `${plan.engine} ${plan.incarnation} ${call} ${attempt}`;
     if (!before.has(name)) {
       begun.add(call);
-      if (dispatch?.continues === undefined) newcomers.add(call);
+      // The plan that begins a call may drop the context that was kept for it.
+      if (dispatch?.continues === undefined && !world.claimants.has(call)) newcomers.add(call);
     }
     before.add(name);
   }

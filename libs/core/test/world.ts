@@ -4,7 +4,7 @@
  */
 import type { Command, CoreConfig, EngineCapacity, EnginePlan, EngineReport, Input } from "../src/index.ts";
 import { callId, engineId, programId, Scheduler } from "../src/index.ts";
-import { checkPlan } from "./checkers.ts";
+import { checkPlan, stateOf } from "./checkers.ts";
 import { Ledger, Observer } from "./observer.ts";
 import { WorldAgent } from "./world-agent.ts";
 
@@ -59,6 +59,8 @@ export class World {
   /** Tokens of calls that have ended, and where: what an agent may retain. */
   readonly endedTokens = new Map<string, number>();
   readonly endedOn = new Map<string, string>();
+  /** Calls that a context was kept for before the last input. */
+  readonly claimants = new Set<string>();
   /** Program of every call that was accepted. */
   readonly programs = new Map<string, string>();
   scheduler: Scheduler;
@@ -105,6 +107,8 @@ export class World {
   feed(input: Input): void {
     const log = this.logs.at(-1);
     const copy = JSON.stringify(input);
+    this.claimants.clear();
+    for (const call of stateOf(this.scheduler).calls.values()) if (call.claims) this.claimants.add(call.id);
     this.observer.before(input);
     const commands = this.scheduler.apply(input);
     this.observer.after(input);

@@ -1,11 +1,13 @@
 /** One run of the live system: a policy, a memory, the programs; and what it recorded of itself. */
-import { mkdtemp, open, readdir, rm } from "node:fs/promises";
+import { createReadStream } from "node:fs";
+import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { EngineCapacity, Input } from "@autellix/core";
 import { type Counters, listen, openBus, statusSchema, subjects } from "@autellix/protocol";
 import { readCallTrace, type TracedCall } from "@autellix/protocol/call-trace";
 import { type InputLogConfig, readInputLog } from "@autellix/protocol/input-log";
+import { linesOf } from "@autellix/protocol/lines";
 import { RecordedCalls } from "@autellix/simulation";
 import { type Progress, type RunResult, runOpenLoop } from "../run.ts";
 import { type Stack, startStack } from "../stack.ts";
@@ -115,15 +117,15 @@ async function countersOf({ natsUrl }: Stack): Promise<Counters> {
 
 async function readRecording(folder: string): Promise<Recording> {
   const files = await readdir(folder);
-  const linesOf = async (start: string) => {
+  const linesIn = async (start: string) => {
     const name = files.find((file) => file.startsWith(start));
     if (name === undefined) throw new Error(`the live run has recorded no ${start}`);
-    return (await open(join(folder, name))).readLines();
+    return linesOf(createReadStream(join(folder, name), "utf8"));
   };
-  const { calls } = await readCallTrace(await linesOf("trace"));
+  const { calls } = await readCallTrace(await linesIn("trace"));
   const recorded = new RecordedCalls();
   let config: InputLogConfig | undefined;
-  for await (const item of readInputLog(await linesOf("inputs"))) {
+  for await (const item of readInputLog(await linesIn("inputs"))) {
     if (item.kind === "header") config = item.header.config;
     if (item.kind === "input") recorded.hear(item.input as Input);
   }

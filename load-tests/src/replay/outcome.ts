@@ -78,5 +78,6 @@ export function outcomeText(recording: Recording, options: ReplayOptions): strin
     return { policy, result: simulate({ programs, engines, preset, system }) };
   });
   const engine = `${engines} × ${options.preset} with batches of ${preset.batchCallsMax} calls`;
-  return `${recording.text}, on ${engine}\n\n${simulationText(programs, played)}`;
+  const settings = "β, ladder, binding and windows are the laboratory's, not the recording's";
+  return `${recording.text}, on ${engine}; ${settings}\n\n${simulationText(programs, played)}`;
 }

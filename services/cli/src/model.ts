@@ -19,6 +19,7 @@ const HELP = `autellix model --out LINK [--model MODEL] [--folder FOLDER]
 
   --model MODEL    ${DEFAULT_MODEL.name} (the default), tiny, hf:user/repo:quant, or a GGUF file
   --folder FOLDER  where files are looked for that are there already
+  --engine ENGINE  what the model is for: only llama needs a file, for others nothing is done
   --out LINK       becomes a link to the model's file; what is fetched is kept beside it
 `;
 
@@ -28,6 +29,10 @@ export async function modelCommand(args: readonly string[], { env, cwd }: { env:
   const { stdout } = process;
   if (values.help) {
     stdout.write(HELP);
+    return 0;
+  }
+  if (values.engine && values.engine !== "llama") {
+    stdout.write(`the engine ${values.engine} needs no model file\n`);
     return 0;
   }
   if (!values.out) throw new UsageError("model needs --out; see autellix model --help");
@@ -64,6 +69,7 @@ function parse(args: readonly string[]) {
       options: {
         model: { type: "string" },
         folder: { type: "string" },
+        engine: { type: "string" },
         out: { type: "string" },
         help: { type: "boolean" },
       },

@@ -82,6 +82,7 @@ function evidence(over: Partial<Evidence> = {}): Evidence {
     ],
     pools: [pool()],
     frontendsSilent: [],
+    unknownPools: [],
     invalid: [],
     ...over,
   };

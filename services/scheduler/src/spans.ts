@@ -48,6 +48,8 @@ import type { TracedOf } from "./wire.ts";
 const PROGRAMS_MAX = 100_000;
 /** Programs that are looked at for having been forgotten, per tick. */
 const LOOKS_MAX = 25;
+/** Threads of a program whose last end is kept. */
+const THREAD_ENDS_MAX = 64;
 
 /** What a leader notes of a traced call, beside what it tells its agent. */
 export interface CallNotes extends Pick<Traced, "programAtMs" | "arrivedAtMs" | "waits" | "behind" | "idleFromMs"> {
@@ -70,6 +72,8 @@ interface OpenProgram {
   rootSent: boolean;
   /** As of the last end of a call of it. */
   sums: Sums;
+  /** When the last call of each named thread ended, as far as this leader saw it; the ones that ended last. */
+  threadEnds: Map<string, number>;
 }
 
 type Sums = Pick<ProgramTimes, "serviceMs" | "waitingMs" | "pathServiceMs" | "endedCalls" | "engines"> & {
@@ -129,10 +133,12 @@ export class SpanDesk {
 
   // ── calls ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Before the core hears of the call: when the program's last call had ended, if nothing of it is active. */
-  idleFromMs({ address, program }: KnownCall): number | undefined {
-    const past = this.core.past(programId(`${address.tenant}/${program}`));
-    return past && past.threadCount === 0 ? past.lastCompletionAt : undefined;
+  /** Before the core hears of the call: when the last call of its program, or of its thread, had ended, if nothing of it is active. */
+  idleFromMs({ address, program, thread }: KnownCall): number | undefined {
+    const id = `${address.tenant}/${program}`;
+    const past = this.core.past(programId(id));
+    if (past?.threadCount === 0) return past.lastCompletionAt;
+    return thread === undefined ? undefined : this.programs.get(id)?.threadEnds.get(thread);
   }
 
   /** After the core has heard of the call. */
@@ -171,6 +177,7 @@ export class SpanDesk {
     const past = this.core.past(programId(`${address.tenant}/${program}`));
     if (!past) return;
     open.sums = sumsOf(past, at);
+    if (known.thread !== undefined) noteEnd(open, known.thread, at);
     if (past.endedAt !== undefined && past.threadCount === 0) this.close(open);
   }
 
@@ -327,10 +334,11 @@ export class SpanDesk {
     }
   }
 
-  private open(seen: Omit<OpenProgram, "sums">): void {
+  private open(seen: Omit<OpenProgram, "sums" | "threadEnds">): void {
     const id = `${seen.tenant}/${seen.program}`;
     const past = this.core.past(programId(id));
-    this.programs.set(id, { ...seen, sums: sumsOf(past, past?.lastCompletionAt ?? seen.startedAtMs) });
+    const sums = sumsOf(past, past?.lastCompletionAt ?? seen.startedAtMs);
+    this.programs.set(id, { ...seen, sums, threadEnds: new Map() });
     if (this.programs.size <= PROGRAMS_MAX) return;
     for (const oldest of this.programs.keys()) {
       this.programs.delete(oldest);
@@ -378,6 +386,16 @@ function totalsSpan(pool: string, { tenant, program, startedAtMs, sums }: OpenPr
       "autellix.engines": [...sums.engines],
     },
   };
+}
+
+function noteEnd({ threadEnds }: OpenProgram, thread: string, at: number): void {
+  threadEnds.delete(thread);
+  threadEnds.set(thread, at);
+  if (threadEnds.size <= THREAD_ENDS_MAX) return;
+  for (const oldest of threadEnds.keys()) {
+    threadEnds.delete(oldest);
+    return;
+  }
 }
 
 function sumsOf(past: ProgramTimes | undefined, endedAtMs: number): Sums {

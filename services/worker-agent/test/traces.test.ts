@@ -47,6 +47,9 @@ function expectConnected(spans: readonly SpanData[]): void {
   const ids = new Set(spans.map(({ spanId }) => spanId));
   for (const { parentId } of spans) if (parentId !== undefined) expect(ids).toContain(parentId);
   for (const { startMs, endMs } of spans) expect(endMs).toBeGreaterThanOrEqual(startMs);
+  const stays = new Map(spans.filter(({ name }) => name === "stay").map((stay) => [stay.spanId, stay]));
+  for (const { parentId = "", name, endMs } of spans)
+    expect(endMs, `${name} after its stay`).toBeLessThanOrEqual(stays.get(parentId)?.endMs ?? Number.POSITIVE_INFINITY);
   expect(new Set(spans.map(({ spanId }) => spanId)).size).toBe(spans.length);
   for (const span of spans) expect(span.traceId).toBe(traceIdOf("t", "prog"));
 }

@@ -123,7 +123,8 @@ function messageOf({ service, instance }: SpanSource): (spans: Spans) => Uint8Ar
 
 class Sink implements SpanSink {
   readonly sample: number;
-  readonly #url: string;
+  /** For the log: a collector's address may hold a password or a key. */
+  readonly #shownUrl: string;
   readonly #exporter: ReturnType<ExporterParts["createOtlpHttpExportDelegate"]>;
   readonly #log: Logger;
   readonly #spans: Spans = { own: new Texts(), shared: new Texts() };
@@ -137,7 +138,8 @@ class Sink implements SpanSink {
 
   constructor({ url, sample }: SpansSetup, source: SpanSource, parts: ExporterParts) {
     this.sample = sample;
-    this.#url = url;
+    const { origin, pathname } = new URL(url);
+    this.#shownUrl = origin + pathname;
     this.#log = source.log;
     const options = { url, timeoutMillis: EXPORT_MS_MAX, concurrencyLimit: EXPORTS_MAX };
     this.#exporter = parts.createOtlpHttpExportDelegate(
@@ -231,6 +233,9 @@ class Sink implements SpanSink {
     const nowMs = performance.now();
     if (nowMs - this.#saidAtMs < LOSS_LOG_MS) return;
     this.#saidAtMs = nowMs;
-    this.#log.warn({ url: this.#url, dropped: this.#dropped, reason }, "spans were dropped: the collector is away");
+    this.#log.warn(
+      { url: this.#shownUrl, dropped: this.#dropped, reason },
+      "spans were dropped: the collector is away",
+    );
   }
 }

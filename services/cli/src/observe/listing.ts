@@ -27,17 +27,24 @@ export interface Seen {
   leaderless: string[];
 }
 
+/** @returns all pools. @throws ReadableError when a wanted one is none of them. */
+export async function knownPools(bus: Bus, wanted: readonly string[]): Promise<string[]> {
+  const known = await poolsThere(bus);
+  const unknown = wanted.find((pool) => !known.includes(pool));
+  if (unknown !== undefined) throw new ReadableError(unknownPool(unknown, known));
+  return known;
+}
+
+export function unknownPool(unknown: string, known: readonly string[]): string {
+  return `there is no pool "${unknown}"; there ${known.length === 1 ? "is" : "are"} ${known.join(", ") || "none"}`;
+}
+
 const TRIES_MAX = 5;
 const PAUSE_MS = 300;
 
 /** @throws ReadableError: an unknown pool, no pool, or no leader anywhere. */
 export async function look(bus: Bus, wanted: readonly string[]): Promise<Seen> {
-  const known = await poolsThere(bus);
-  const unknown = wanted.find((pool) => !known.includes(pool));
-  if (unknown !== undefined)
-    throw new ReadableError(
-      `there is no pool "${unknown}"; there ${known.length === 1 ? "is" : "are"} ${known.join(", ") || "none"}`,
-    );
+  const known = await knownPools(bus, wanted);
   if (known.length === 0) throw new ReadableError("there is no pool: no scheduler has worked on this nats-server yet");
   const pools = wanted.length > 0 ? wanted : known;
   const pictures = await Promise.all(pools.map(async (pool) => [pool, await pictureOf(bus, pool)] as const));

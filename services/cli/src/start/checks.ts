@@ -6,6 +6,7 @@ import { openBus } from "@autellix/protocol";
 import { reasonOf } from "@autellix/runtime";
 import { readKeys } from "../keys.ts";
 import { ReadableError, UsageError } from "../usage.ts";
+import { PORT_MAX } from "./metrics-ports.ts";
 import type { StartOptions } from "./options.ts";
 import { frontendPorts, HOST } from "./services.ts";
 
@@ -37,6 +38,8 @@ export async function checkPorts(options: StartOptions): Promise<void> {
  */
 export async function checkMetricsPorts({ metricsPort, ...options }: StartOptions, services: number): Promise<void> {
   if (typeof metricsPort !== "number") return;
+  if (metricsPort + services - 1 > PORT_MAX)
+    throw new UsageError(`--metrics-port ${metricsPort} leaves no room for ${services} services below ${PORT_MAX}`);
   const others = [...frontendPorts(options), options.natsPort, options.dashboardPort];
   for (let port = metricsPort; port < metricsPort + services; port++) {
     if (others.includes(port)) {

@@ -6,7 +6,7 @@ import { frontendPorts, HOST, type ServiceSpec } from "./services.ts";
 
 /** Where many exporters begin. */
 export const METRICS_PORT_FIRST = 9464;
-const PORT_MAX = 65_535;
+export const PORT_MAX = 65_535;
 /** Rows of ports that are tried before there are no metrics. */
 const ROWS_MAX = 200;
 
@@ -38,7 +38,8 @@ export async function metricsPort(
 
 /** @returns the same services, each with its port. */
 export function withMetrics(specs: readonly ServiceSpec[], first: number | undefined): ServiceSpec[] {
-  if (first === undefined) return [...specs];
+  // What the environment says of it would be the same port for all of them.
+  if (first === undefined) return specs.map((spec) => ({ ...spec, env: { ...spec.env, AUTELLIX_METRICS_PORT: "" } }));
   return specs.map((spec, index) => ({
     ...spec,
     env: { ...spec.env, AUTELLIX_METRICS_PORT: String(first + index), AUTELLIX_METRICS_HOST: HOST },
@@ -50,7 +51,7 @@ export async function writeTargets(dataDir: string, specs: readonly ServiceSpec[
   const file = join(dataDir, "prometheus-targets.json");
   const groups = specs.flatMap(({ kind, name, env }) => {
     const port = env.AUTELLIX_METRICS_PORT;
-    return port === undefined ? [] : [{ targets: [`${HOST}:${port}`], labels: { service: kind, instance: name } }];
+    return !port ? [] : [{ targets: [`${HOST}:${port}`], labels: { service: kind, instance: name } }];
   });
   if (groups.length === 0) {
     await rm(file, { force: true });

@@ -7,7 +7,7 @@ import { PresetError, readPreset } from "@autellix/engines/preset-file";
 import { type Env, LOG_LEVELS } from "@autellix/runtime";
 import { UsageError } from "../usage.ts";
 import { DIALECTS, type HttpOptions, httpOptions } from "./http-options.ts";
-import { METRICS_PORT_FIRST } from "./metrics-ports.ts";
+import { METRICS_PORT_FIRST, PORT_MAX } from "./metrics-ports.ts";
 import { bytes, choice, httpUrl, share, wholeNumber } from "./option-values.ts";
 
 interface OptionRow {
@@ -31,7 +31,6 @@ const DEFAULTS = {
 } as const;
 /** More processes than this on one machine is a typing error. */
 const PROCESSES_MAX = 64;
-const PORT_MAX = 65_535;
 const POLICIES = Object.keys(policies);
 const BALANCERS = Object.keys(balancers);
 const PRESETS = Object.keys(presets);

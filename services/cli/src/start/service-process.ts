@@ -6,7 +6,7 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { appendFileSync } from "node:fs";
-import { createInterface } from "node:readline";
+import { LineSplitter } from "@autellix/protocol/lines";
 import { type Env, holdGroup, STOP_MS_MAX, sendSignal, serviceMessageSchema } from "@autellix/runtime";
 import { ReadableError } from "../usage.ts";
 import { withLog } from "./log-file.ts";
@@ -142,10 +142,15 @@ export class ServiceProcess {
   #tee(child: ChildProcess, onLogLine: (line: string) => void): void {
     for (const input of [child.stdout, child.stderr]) {
       if (input === null) continue;
-      createInterface({ input }).on("line", (line) => {
-        appendFileSync(this.#context.logFile, `${line}\n`);
-        onLogLine(line);
-      });
+      const splitter = new LineSplitter();
+      const write = (lines: readonly string[]) => {
+        for (const line of lines) {
+          appendFileSync(this.#context.logFile, `${line}\n`);
+          onLogLine(line);
+        }
+      };
+      input.setEncoding("utf8");
+      input.on("data", (piece: string) => write(splitter.push(piece))).on("end", () => write(splitter.end()));
     }
   }
 }

@@ -1,9 +1,9 @@
 /** Makes films: of simulations, and of recorded runs. */
 import { createReadStream } from "node:fs";
-import { createInterface } from "node:readline";
 import { type EngineCapacity, type Input, Scheduler } from "@autellix/core";
 import { type EnginePreset, isPresetName, presets } from "@autellix/engines/cost";
 import { InputLogError, readInputLog } from "@autellix/protocol/input-log";
+import { linesOf } from "@autellix/protocol/lines";
 import {
   isSystemName,
   isWorkloadName,
@@ -96,7 +96,7 @@ async function filmOfRecording(name: string, file: string): Promise<Film> {
   let run: { core: Scheduler; maker: FilmMaker } | undefined;
   let inputs = 0;
   let isCut = false;
-  for await (const item of readInputLog(linesOf(file))) {
+  for await (const item of readInputLog(linesIn(file))) {
     if (item.kind === "header") {
       const { config } = item.header;
       const maker = new FilmMaker({
@@ -123,7 +123,7 @@ async function filmOfRecording(name: string, file: string): Promise<Film> {
 async function filmOfTraffic(ask: Extract<FilmAsk, { kind: "resimulated" }>, file: string): Promise<Film> {
   const recorded = new RecordedCalls();
   let inputs = 0;
-  for await (const item of readInputLog(linesOf(file))) {
+  for await (const item of readInputLog(linesIn(file))) {
     if (item.kind !== "input") continue;
     if (++inputs > INPUTS_MAX) break;
     recorded.hear(heard(item.input, item.line));
@@ -139,7 +139,7 @@ async function spanOf(file: string): Promise<{ firstAt: number; lastAt: number }
   let firstAt: number | undefined;
   let lastAt = 0;
   let inputs = 0;
-  for await (const item of readInputLog(linesOf(file))) {
+  for await (const item of readInputLog(linesIn(file))) {
     if (item.kind !== "input") continue;
     if (++inputs > INPUTS_MAX) break;
     firstAt ??= item.input.at;
@@ -159,8 +159,8 @@ function presetOf(name: string): EnginePreset {
   return presets[name];
 }
 
-function linesOf(file: string): AsyncIterable<string> {
-  return createInterface({ input: createReadStream(file, "utf8"), crlfDelay: Number.POSITIVE_INFINITY });
+function linesIn(file: string): AsyncIterable<string> {
+  return linesOf(createReadStream(file, "utf8"));
 }
 
 /** `<tenant>/<program>`, as services name a program. */

@@ -4,13 +4,13 @@ import { createReadStream, createWriteStream } from "node:fs";
 import { mkdtemp, readdir, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { Worker } from "node:worker_threads";
 import { policies } from "@autellix/core";
 import { presets } from "@autellix/engines/cost";
 import { InputLogError, readInputLog } from "@autellix/protocol/input-log";
+import { linesOf } from "@autellix/protocol/lines";
 import { sendSignal } from "@autellix/runtime";
 import { type WorkloadName, workloadNames } from "@autellix/simulation";
 import type { FilmAsk, Recording, ReplayOptions } from "../shared/film.ts";
@@ -251,7 +251,7 @@ async function sizeOf(path: string): Promise<{ bytes: number; modifiedAtMs: numb
 async function headerOf(path: string): Promise<{ policy: string; pool: string }> {
   const input = createReadStream(path, "utf8");
   try {
-    for await (const item of readInputLog(createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY }))) {
+    for await (const item of readInputLog(linesOf(input))) {
       if (item.kind === "header") return { policy: item.header.config.policy, pool: item.header.pool };
     }
   } finally {

@@ -14,6 +14,7 @@ export function judge(evidence: Evidence): Finding[] {
     ...syncFindings(evidence),
     ...clockFindings(evidence),
     ...versionFindings(evidence),
+    ...evidence.unknownPools.map((text): Finding => ({ check: "pools", level: "wrong", text: `${text}.` })),
     ...leaderFindings(evidence),
     ...engineFindings(evidence),
     ...frontendFindings(evidence),

@@ -42,6 +42,8 @@ export interface Evidence {
   sync: SyncSeen[];
   facts: HeardFacts[];
   pools: PoolSeen[];
+  /** A sentence for each pool that was asked for and is none. */
+  unknownPools: string[];
   /** Frontends on this machine whose HTTP port did not answer: `host:port`. */
   frontendsSilent: string[];
   /** Answers that were none. */

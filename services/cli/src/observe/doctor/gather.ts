@@ -15,6 +15,7 @@ import {
   type ViewEngine,
 } from "@autellix/protocol";
 import { z } from "zod";
+import { unknownPool } from "../listing.ts";
 import { shownUrl } from "../nats.ts";
 import type { Evidence, Finding, PoolSeen, SyncSeen } from "./evidence.ts";
 import { serverFindings, wrong } from "./nats-rules.ts";
@@ -81,7 +82,9 @@ async function gatherAll(
   try {
     const invalid: string[] = [];
     const names = streams.get(POOLS_STREAM) ? await listPools(bus) : [];
-    const wanted = options.pools.length > 0 ? [...options.pools] : names;
+    const unknown = options.pools.filter((pool) => !names.includes(pool));
+    const unknownPools = unknown.map((pool) => unknownPool(pool, names));
+    const wanted = options.pools.length > 0 ? options.pools.filter((pool) => names.includes(pool)) : names;
     const [facts, pools, sync] = await Promise.all([
       gatherFacts(bus, FACTS_MS, (text) => invalid.push(text)),
       Promise.all(wanted.map((pool) => poolOf(bus, inspection, pool, streams.get(CALLS_STREAM) !== undefined))),
@@ -89,7 +92,7 @@ async function gatherAll(
     ]);
     const frontendsSilent = await silentFrontends(facts);
     const { server } = inspection;
-    return { url: shownUrl(options.url), server, ...seen, sync, facts, pools, frontendsSilent, invalid };
+    return { url: shownUrl(options.url), server, ...seen, sync, facts, pools, unknownPools, frontendsSilent, invalid };
   } finally {
     await bus.nc.close();
   }

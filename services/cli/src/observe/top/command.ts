@@ -1,6 +1,8 @@
 /** `autellix top`: the pools, live, until it is told to stop. */
+import { setTimeout as sleep } from "node:timers/promises";
 import { PoolsWatch } from "@autellix/protocol";
 import { ReadableError } from "../../usage.ts";
+import { knownPools } from "../listing.ts";
 import { connect, shownUrl } from "../nats.ts";
 import { type ObserveOptions, SORT_KEYS, type SortKey } from "../options.ts";
 import { Letters } from "./letters.ts";
@@ -23,6 +25,11 @@ export async function topCommand(options: ObserveOptions): Promise<number> {
     throw new ReadableError("top needs a terminal; elsewhere use ps, or top --json");
   let problem: string | undefined;
   const bus = await connect(options.nats, "top");
+  if (options.pools.length > 0)
+    await knownPools(bus, options.pools).catch(async (error) => {
+      await bus.nc.close();
+      throw error;
+    });
   const watch = new PoolsWatch(bus, {
     ...(options.pools.length > 0 ? { pools: options.pools } : {}),
     watch: () => ({
@@ -48,13 +55,12 @@ export async function topCommand(options: ObserveOptions): Promise<number> {
 
 /** One line of JSON for each picture, until the reader leaves. */
 async function printed({ everyMs, count }: ObserveOptions, pools: () => TopPool[]): Promise<number> {
-  let isOpen = true;
-  const end = () => {
-    isOpen = false;
-  };
+  const stop = new AbortController();
+  const end = () => stop.abort();
   process.once("SIGINT", end).once("SIGTERM", end);
-  for (let number = 0; number < count && isOpen; number++) {
-    await new Promise((resolve) => setTimeout(resolve, everyMs));
+  for (let number = 0; number < count; number++) {
+    await sleep(everyMs, undefined, { signal: stop.signal }).catch(() => {}); // it was woken to end
+    if (stop.signal.aborted) break;
     const seen = pools().map(({ pool, picture, hasLeader }) => ({
       ...picture?.pool,
       pool,
@@ -66,8 +72,7 @@ async function printed({ everyMs, count }: ObserveOptions, pools: () => TopPool[
         )
         .slice(0, JSON_PROGRAMS_MAX),
     }));
-    if (isOpen)
-      process.stdout.write(`${JSON.stringify({ schema: 1, command: "top", atMs: Date.now(), pools: seen })}\n`);
+    process.stdout.write(`${JSON.stringify({ schema: 1, command: "top", atMs: Date.now(), pools: seen })}\n`);
   }
   return 0;
 }
