@@ -90,11 +90,13 @@ describe("spans", () => {
   it("are dropped, counted and told once when the collector refuses them, and nothing throws", async () => {
     const { url } = await collector(400);
     const { log, said } = lines();
-    const sink = await openSpans({ url: `${url}/v1/traces`, sample: 1 }, { service: "test", instance: "i-1", log });
+    const secret = `${url.replace("//", "//user:s3cret@")}/v1/traces?token=K`;
+    const sink = await openSpans({ url: secret, sample: 1 }, { service: "test", instance: "i-1", log });
     for (let index = 0; index < 200; index++) sink.send([span("lost")]);
     await sink.stop();
     expect(sink.counts()).toEqual({ sent: 0, dropped: 200 });
-    expect(said).toMatchObject([{ msg: "spans were dropped: the collector is away" }]);
+    const shown = `${url}/v1/traces`;
+    expect(said).toMatchObject([{ msg: "spans were dropped: the collector is away", url: shown }]);
   });
 
   it("that a collector does not take are counted as dropped, and its words are in the log", async () => {

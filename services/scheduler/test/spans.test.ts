@@ -129,6 +129,27 @@ describe("a plan", () => {
   });
 });
 
+describe("a call of a thread", () => {
+  it("tells when its thread's last call had ended, while others of the program go on", () => {
+    const bench = MachineBench.leading(traced);
+    bench.join("e1");
+    const inThread = (thread: string) => ({ ...inProgram("prog"), [headers.thread]: thread });
+    bench.call("long", inThread("A"));
+    bench.call("b1", inThread("B"));
+    bench.at += 10;
+    bench.agent(report("e1", 2, { calls: [held("long")], finished: [ended("b1")] }));
+    bench.at += 500;
+    const planned = (name: string, thread: string) => {
+      const plans = of(bench.call(name, inThread(thread)), "sendPlan");
+      return plans.at(-1)?.plan.run.find(({ call }) => call === `default/${name}`)?.dispatch?.traced;
+    };
+    expect(planned("b2", "B")?.idleFromMs).toBe(1_010);
+    bench.agent(report("e1", 3, { calls: [held("long")], finished: [ended("b2")] }));
+    expect(planned("c1", "C")).toBeDefined();
+    expect(planned("c1", "C")?.idleFromMs).toBeUndefined();
+  });
+});
+
 describe("a call that ends without an agent", () => {
   const id = callSpanIdOf(traceIdOf("default", "prog"), { pool: "p", tenant: "default", callId: "a" });
 

@@ -153,6 +153,27 @@ describe("a traced call", () => {
     expect(own[0]?.attributes).toMatchObject({ "autellix.preemptions": 1, "autellix.swaps": 2 });
   });
 
+  it("that is preempted before its first token has its prefill where that token came, and nowhere else", () => {
+    const rig = new Rig({ traces: true });
+    rig.plan({ run: [traced(rig)] });
+    rig.ready("t/a");
+    const nothing = { completionTokens: 0, tokens: 0, ids: [], text: "" };
+    rig.stepped({ "t/a": nothing }, 30);
+    const back = { call: "t/a", attempt: 1, level: 1 };
+    rig.plan({ keep: [back] });
+    rig.stepped({ "t/a": nothing }, 10);
+    rig.atMs += 500;
+    rig.plan({ run: [back] });
+    rig.stepped({ "t/a": { completionTokens: 1 } }, 20);
+    rig.stepped({ "t/a": { completionTokens: 2, finish: "stop" } }, 20);
+    rig.stored("t/a");
+    const spans = spansOf(rig);
+    expectConnected(spans);
+    expect(names(spans)).toEqual(["program", "chat", "queue Q1", "stay", "parked Q2", "stay", "prefill", "decode"]);
+    const [, second] = spans.filter(({ name }) => name === "stay");
+    expect(find(rig, "prefill")).toMatchObject({ parentId: second?.spanId, startMs: second?.startMs });
+  });
+
   it("that goes on elsewhere leaves its stays here, below the span that another will send", () => {
     const rig = new Rig({ traces: true });
     rig.plan({ run: [traced(rig)] });
