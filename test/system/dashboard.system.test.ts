@@ -124,6 +124,10 @@ describe.skipIf("missing" in tools)("the dashboard", () => {
     await page
       .getByRole("heading", { level: 1, name: "Program long-2", exact: true })
       .waitFor({ timeout: SEEN_MS_MAX });
+    // One step of the browser's history, not two.
+    await page.goBack();
+    await page.locator("#filter").waitFor({ timeout: SEEN_MS_MAX });
+    await page.goForward();
     await page.locator(".water-row.on-path .path-mark").first().waitFor({ timeout: SEEN_MS_MAX });
     const shares = await page.locator(".where-list li:not(.zero) .share").allInnerTexts();
     const sum = shares.reduce((all, share) => all + Number.parseInt(share, 10), 0);
