@@ -55,6 +55,24 @@ const ladders: readonly Scenario[] = [
       story.runAll();
     },
   ),
+  scenario(
+    "gap-ladder-too-low",
+    "Gap, ranges and quanta: a ladder far below all service sinks every call into QK before it has ended, and what comes next begins there: first come, first served again, but for each call's first moments.",
+    [
+      coreConfig(policies.plas, [
+        { lo: 0, hi: 1, quantum: 1 },
+        { lo: 1, hi: Number.POSITIVE_INFINITY, quantum: 2 },
+      ]),
+      coreConfig(policies.fcfs),
+    ],
+    (story) => {
+      story.join("e", { batchCallsMax: 1 });
+      story.chain("long", [9, 9]);
+      story.chain("short", [3, 3]);
+      story.plan();
+      story.runAll();
+    },
+  ),
 ];
 
 const ratios: readonly Scenario[] = [
