@@ -10,7 +10,7 @@ type Of<K extends Input["kind"]> = Extract<Input, { kind: K }>;
 export function nextAttempt(state: State, call: Call, cause: MarkerCause, at: Millis): void {
   state.unqueue(call);
   // When its marker is written it is looked at anew, in its order: markers come back in any.
-  if (state.queuesOf(call).starving.delete(call)) call.promotionAwaited = false;
+  if (state.queuesOf(call).starving.remove(call) !== undefined) call.promotionAwaited = false;
   call.engine?.forget(call);
   state.moveTo(call, undefined);
   bankService(call);

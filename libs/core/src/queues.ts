@@ -3,6 +3,7 @@
  * place is found by bisection, and a walk reads memory in order.
  */
 import type { Call } from "./call.ts";
+import { StarvingRow } from "./starving-row.ts";
 
 const CHUNK_CALLS_MAX = 128;
 
@@ -116,10 +117,8 @@ export class LevelQueues {
   readonly levels: readonly CallList[];
   /** Calls that were promoted and neither ended nor came out of starvation since: so many have places for them. */
   readonly promoted = new Set<Call>();
-  /** Calls whose promotion is due and waits for such a place, and the enqueue number that each got when it was due. */
-  readonly starving = new Map<Call, number>();
-  /** They lie in the order of these numbers. */
-  private isStarvingSorted = true;
+  /** Calls whose promotion is due and waits for such a place. */
+  readonly starving = new StarvingRow();
 
   constructor(levelCount: number) {
     this.levels = Array.from({ length: levelCount }, () => new CallList());
@@ -148,33 +147,16 @@ export class LevelQueues {
 
   /** The call leaves for other queues, where it is promoted, or due, as it was here. @returns whether it is promoted. */
   handOver(call: Call, to: LevelQueues): boolean {
-    const order = this.starving.get(call);
-    if (order !== undefined) {
-      this.starving.delete(call);
-      if (to.starving.size > 0) to.isStarvingSorted = false;
-      to.starving.set(call, order);
-    }
+    const order = this.starving.remove(call);
+    if (order !== undefined) to.starving.add(call, order);
     if (!this.promoted.delete(call)) return false;
     to.promoted.add(call);
     return true;
   }
 
-  /** Who waits longest for a place among the promoted calls. */
-  firstStarving(): { call: Call; order: number } | undefined {
-    const { starving } = this;
-    if (!this.isStarvingSorted) {
-      const sorted = [...starving].sort(([, a], [, b]) => a - b);
-      starving.clear();
-      for (const [call, order] of sorted) starving.set(call, order);
-      this.isStarvingSorted = true;
-    }
-    for (const [call, order] of starving) return { call, order };
-    return undefined;
-  }
-
   /** The call will be in no queue any more. @returns whether it leaves a place among the promoted. */
   forget(call: Call): boolean {
-    if (this.starving.size > 0) this.starving.delete(call);
+    this.starving.remove(call);
     return this.promoted.size > 0 && this.promoted.delete(call);
   }
 

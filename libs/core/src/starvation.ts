@@ -9,7 +9,8 @@
 import { type Call, NO_SERVICE, waitedMs } from "./call.ts";
 import type { Engine } from "./engine.ts";
 import type { Millis } from "./ids.ts";
-import { byRank, type LevelQueues } from "./queues.ts";
+import { byRank } from "./queues.ts";
+import type { StarvingRow } from "./starving-row.ts";
 import type { State } from "./state.ts";
 
 /** When the ratio reaches β if the call is not served until then. */
@@ -86,7 +87,7 @@ function awaitPlace(state: State, call: Call, at: Millis): void {
     return;
   }
   call.promotionAwaited = true;
-  starving.set(call, order);
+  starving.add(call, order);
 }
 
 /**
@@ -98,7 +99,7 @@ function promoteStarving(state: State, engines: Iterable<Engine>, looked: Readon
   const { unbound } = state;
   let left = placesLeft(state);
   const take = ({ call, order }: NonNullable<InRow>) => {
-    state.queuesOf(call).starving.delete(call);
+    state.queuesOf(call).starving.remove(call);
     call.promotionAwaited = false;
     // It may have been served since it came into the row.
     if (!looked.has(call) && dueSince(state, call, at) === undefined) return;
@@ -107,16 +108,16 @@ function promoteStarving(state: State, engines: Iterable<Engine>, looked: Readon
   };
   for (const engine of engines) {
     while (left > 0) {
-      const own = placesOf(state, engine) > engine.queues.promoted.size ? engine.queues.firstStarving() : undefined;
-      const first = earlier(own, unbound.firstStarving());
+      const own = placesOf(state, engine) > engine.queues.promoted.size ? engine.queues.starving.first() : undefined;
+      const first = earlier(own, unbound.starving.first());
       if (first === undefined) break;
       take(first);
     }
   }
-  for (let first = unbound.firstStarving(); first && left > 0; first = unbound.firstStarving()) take(first);
+  for (let first = unbound.starving.first(); first && left > 0; first = unbound.starving.first()) take(first);
 }
 
-type InRow = ReturnType<LevelQueues["firstStarving"]>;
+type InRow = ReturnType<StarvingRow["first"]>;
 
 function earlier(a: InRow, b: InRow): InRow {
   if (a === undefined || b === undefined) return a ?? b;

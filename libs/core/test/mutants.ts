@@ -88,7 +88,7 @@ const promotion: readonly Mutant[] = [
   {
     bug: "who waits for such a place is forgotten when its engine is lost",
     file: "queues.ts",
-    find: "to.starving.set(call, order);",
+    find: "if (order !== undefined) to.starving.add(call, order);",
     replace: "",
     caughtBy: { [ANY_WORLD]: /^S10: .* (has waited|is promoted as one of)/ },
   },

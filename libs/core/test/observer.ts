@@ -13,6 +13,7 @@ import {
   type SavedEntry,
   type Scheduler,
 } from "../src/index.ts";
+import type { LevelQueues } from "../src/queues.ts";
 import { checkQueues, stateOf } from "./checkers.ts";
 
 interface Followed {
@@ -179,7 +180,9 @@ export class Observer {
         // A place that was freed since is given away with the next plan; who was just bound late may run before that.
         const isServed = engine && [...engine.run, ...engine.reserve].includes(call);
         const isPlanDue = engine ? state.planDue.has(engine) : state.planDue.size > 0;
-        if (waiting < needed - EPSILON) followed.orderBeforeDue = this.lastOrder;
+        // One that was served in its row, and is due again, has kept its turn.
+        if (waiting < needed - EPSILON && !isInRow(state.queuesOf(call), call))
+          followed.orderBeforeDue = this.lastOrder;
         if (waiting > needed + EPSILON && hasPlace && !isServed && !isPlanDue)
           throw new Error(`S10: ${call.id} has waited ${waiting}, more than ${needed}`);
       }
@@ -298,4 +301,8 @@ export class Ledger {
     if (this.charged.has(last)) throw new Error(`S8: ${last} is charged twice`);
     this.charged.add(last);
   }
+}
+
+function isInRow({ starving }: LevelQueues, call: Call): boolean {
+  return (starving as unknown as { orderOf: ReadonlyMap<Call, number> }).orderOf.has(call);
 }

@@ -1,0 +1,57 @@
+import { describe, expect, it } from "vitest";
+import type { Call } from "../src/call.ts";
+import { StarvingRow } from "../src/starving-row.ts";
+
+const call = (id: number) => ({ id }) as unknown as Call;
+
+function taken(row: StarvingRow): number[] {
+  const orders: number[] = [];
+  for (let first = row.first(); first; first = row.first()) {
+    orders.push(first.order);
+    row.remove(first.call);
+  }
+  return orders;
+}
+
+describe("the row of starving calls", () => {
+  it("is in the order of their numbers, whatever came and left in between", () => {
+    const row = new StarvingRow();
+    const calls = Array.from({ length: 5_000 }, (_, id) => call(id));
+    for (const [order, each] of calls.entries()) row.add(each, order);
+    for (const each of calls.slice(100, 4_000)) expect(row.remove(each)).toBeDefined();
+    expect(row.first()?.order).toBe(0);
+    for (const each of calls.slice(0, 50)) row.remove(each);
+    // From another row: due before all that are here.
+    row.add(call(-1), -1);
+    row.add(call(5_001), 5_001);
+    expect(row.size).toBe(50 + 1_000 + 2);
+    const left = [...Array(50).keys()].map((i) => 50 + i);
+    const late = [...Array(1_000).keys()].map((i) => 4_000 + i);
+    expect(taken(row)).toEqual([-1, ...left, ...late, 5_001]);
+    expect([row.size, row.first(), row.remove(call(7))]).toEqual([0, undefined, undefined]);
+  });
+
+  it("takes a call again that has left", () => {
+    const row = new StarvingRow();
+    const [a, b] = [call(1), call(2)];
+    row.add(a, 1);
+    row.add(b, 2);
+    row.remove(a);
+    row.add(a, 3);
+    expect(taken(row)).toEqual([2, 3]);
+  });
+
+  it("finds its first in no more looks when many have left before it", () => {
+    const row = new StarvingRow();
+    const calls = Array.from({ length: 100_000 }, (_, id) => call(id));
+    for (const [order, each] of calls.entries()) row.add(each, order);
+    let longest = 0;
+    for (const each of calls) {
+      expect(row.first()?.call).toBe(each);
+      longest = Math.max(longest, (row as unknown as { head: number }).head);
+      row.remove(each);
+    }
+    // What has left is dropped, and not kept for ever.
+    expect(longest).toBeLessThanOrEqual(50_001);
+  });
+});
