@@ -1,66 +1,66 @@
 /**
  * Calls whose promotion is due and that wait for a place, in the order of the enqueue numbers that they got when they
- * were due. The first one is found in O(1), however many left before it: a `Map` by itself would step over the holes.
+ * were due. All is O(1), and nothing of a call is kept that has left: most leave from the middle, since they run from
+ * the level where they are. (A `Map` alone would step over the holes of those that left before its first one.)
  */
 import type { Call } from "./call.ts";
 
-/** What has left is dropped from the arrays when there is so much of it, and it is half of them. */
-const LEFT_MAX = 1_024;
+interface Place {
+  readonly call: Call;
+  readonly order: number;
+  before: Place | undefined;
+  after: Place | undefined;
+}
 
 export class StarvingRow {
-  private readonly orderOf = new Map<Call, number>();
-  /** With those that have left since: their order is another one, or none. */
-  private calls: Call[] = [];
-  private orders: number[] = [];
-  private head = 0;
+  private readonly placeOf = new Map<Call, Place>();
+  private head: Place | undefined;
+  private tail: Place | undefined;
   private isSorted = true;
 
   get size(): number {
-    return this.orderOf.size;
+    return this.placeOf.size;
   }
 
-  /** @param order of a call that leaves another row it may be lower than that of others here. */
+  /** @param order of a call that comes from another row it may be lower than that of others here. */
   add(call: Call, order: number): void {
-    const last = this.orders.at(-1);
-    if (last !== undefined && last > order) this.isSorted = false;
-    this.orderOf.set(call, order);
-    this.calls.push(call);
-    this.orders.push(order);
+    if (this.tail !== undefined && this.tail.order > order) this.isSorted = false;
+    this.append({ call, order, before: undefined, after: undefined });
   }
 
   /** @returns the number that the call had; undefined when it was not here. */
   remove(call: Call): number | undefined {
-    if (this.orderOf.size === 0) return undefined;
-    const order = this.orderOf.get(call);
-    if (order !== undefined) this.orderOf.delete(call);
+    if (this.placeOf.size === 0) return undefined;
+    const place = this.placeOf.get(call);
+    if (place === undefined) return undefined;
+    const { before, after, order } = place;
+    this.placeOf.delete(call);
+    if (before) before.after = after;
+    else this.head = after;
+    if (after) after.before = before;
+    else this.tail = before;
     return order;
   }
 
-  first(): { call: Call; order: number } | undefined {
+  first(): { readonly call: Call; readonly order: number } | undefined {
     if (!this.isSorted) this.sort();
-    for (; this.head < this.calls.length; this.head++) {
-      const [call, order] = [this.calls[this.head] as Call, this.orders[this.head] as number];
-      if (this.orderOf.get(call) !== order) continue;
-      this.tidy();
-      return { call, order };
-    }
-    this.tidy();
-    return undefined;
+    return this.head;
   }
 
-  private tidy(): void {
-    const { head } = this;
-    if (head < LEFT_MAX || 2 * head < this.calls.length) return;
-    this.calls = this.calls.slice(head);
-    this.orders = this.orders.slice(head);
-    this.head = 0;
+  private append(place: Place): void {
+    place.before = this.tail;
+    place.after = undefined;
+    if (this.tail) this.tail.after = place;
+    else this.head = place;
+    this.tail = place;
+    this.placeOf.set(place.call, place);
   }
 
   private sort(): void {
-    const sorted = [...this.orderOf].sort(([, a], [, b]) => a - b);
-    this.calls = sorted.map(([call]) => call);
-    this.orders = sorted.map(([, order]) => order);
-    this.head = 0;
+    const places = [...this.placeOf.values()].sort((a, b) => a.order - b.order);
+    this.head = undefined;
+    this.tail = undefined;
+    for (const place of places) this.append(place);
     this.isSorted = true;
   }
 }

@@ -61,6 +61,8 @@ export class Observer {
   private readonly followed = new Map<Call, Followed>();
   /** Who had a place among the promoted calls before the input. */
   private readonly promotedBefore = new Set<Call>();
+  /** Those of them that no engine had. */
+  private unboundBefore: ReadonlySet<Call> = new Set();
   private paths = { pathWaitingMs: 0, pathServiceMs: 0 };
   private lastOrder = NOT_QUEUED;
   private leading = false;
@@ -72,6 +74,7 @@ export class Observer {
 
   before(input: Input): void {
     this.promotedBefore.clear();
+    this.unboundBefore = new Set(stateOf(this.scheduler).unbound.promoted);
     const { engines, unbound } = stateOf(this.scheduler);
     for (const queues of [unbound, ...[...engines.values()].map((engine) => engine.queues)])
       for (const call of queues.promoted) this.promotedBefore.add(call);
@@ -136,7 +139,9 @@ export class Observer {
       const isBoundLate = this.config.binding === "late" || call.engine === undefined;
       if (!isBoundLate && !this.promotedBefore.has(call) && promoted.size > this.promotedMax(call.engine))
         throw new Error(`S10: ${call.id} is promoted as one of ${promoted.size}`);
-      if (!this.promotedBefore.has(call) && this.placesLeft() < 0)
+      // The plan may have sent others for their markers since, of an engine that had more than its places.
+      const sent = [...stateOf(this.scheduler).unbound.promoted].filter((other) => !this.unboundBefore.has(other));
+      if (!this.promotedBefore.has(call) && this.placesLeft() + sent.length < 0)
         throw new Error(`S10: ${call.id} is promoted where others, on their way to an engine, have the places`);
       followed.promotedWaitingMs = waitedOf(call, input.at);
       followed.promotedServiceMs = served;
@@ -304,5 +309,5 @@ export class Ledger {
 }
 
 function isInRow({ starving }: LevelQueues, call: Call): boolean {
-  return (starving as unknown as { orderOf: ReadonlyMap<Call, number> }).orderOf.has(call);
+  return (starving as unknown as { placeOf: ReadonlyMap<Call, unknown> }).placeOf.has(call);
 }
