@@ -70,7 +70,8 @@ export const defaultLoad: CoreLoad = {
 
 /** @throws for a name that is none. */
 export function policyName(text: string): PolicyName {
-  if (!isPolicyName(text)) throw new Error(`--policy must be of ${Object.keys(policies).join(", ")}, not "${text}"`);
+  if (!isPolicyName(text))
+    throw new Error(`a policy must be one of ${Object.keys(policies).join(", ")}, not "${text}"`);
   return text;
 }
 

@@ -112,6 +112,7 @@ describe("doctor's rules", () => {
       { servers: [server("n1"), server("n2", { version: "2.10.27" })] },
       /nats-server n2 of the cluster at nats:\/\/n is 2\.10\.27/,
     ],
+    ["pools", { unknownPools: ['there is no pool "q"; there is p'] }, /^There is no pool "q"; there is p: name one/],
     ["nats.jetstream", { apiLevel: undefined }, /no JetStream/],
     ["nats.jetstream", { apiLevel: 0 }, /API level 0/],
     [

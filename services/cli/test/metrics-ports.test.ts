@@ -37,7 +37,10 @@ describe("the ports of metrics", () => {
       { targets: ["127.0.0.1:9464"], labels: { service: "scheduler", instance: "scheduler-tiny-0" } },
       { targets: ["127.0.0.1:9465"], labels: { service: "frontend", instance: "frontend-0" } },
     ]);
-    await writeTargets(dataDir, withMetrics([spec("frontend", "frontend-0")], undefined));
+    const off = withMetrics([spec("frontend", "frontend-0")], undefined);
+    // What the environment of npm start says would be one port for all.
+    expect(off.map(({ env }) => env.AUTELLIX_METRICS_PORT)).toEqual([""]);
+    await writeTargets(dataDir, off);
     await expect(readFile(join(dataDir, "prometheus-targets.json"))).rejects.toThrow(/ENOENT/);
   });
 });

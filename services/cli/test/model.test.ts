@@ -33,6 +33,12 @@ describe("autellix model", () => {
     expect((await readFile(link)).subarray(0, 4).toString()).toBe("GGUF");
   });
 
+  it("does nothing for an engine that needs no file", async () => {
+    expect(await model("--model", "sim", "--engine", "simulated", "--out", link)).toBe(0);
+    await expect(readlink(link)).rejects.toMatchObject({ code: "ENOENT" });
+    expect(await model("--model", "tiny", "--engine", "llama", "--out", link)).toBe(0);
+  });
+
   it("links to a file of the folder, and again to another one", async () => {
     for (const name of ["a.gguf", DEFAULT_MODEL.file]) await writeFile(join(folder, name), `GGUF of ${name}`);
     expect(await model("--model=a.gguf", "--folder", folder, "--out", link)).toBe(0);

@@ -14,7 +14,9 @@ export function judge(evidence: Evidence): Finding[] {
     ...syncFindings(evidence),
     ...clockFindings(evidence),
     ...versionFindings(evidence),
-    ...evidence.unknownPools.map((text): Finding => ({ check: "pools", level: "wrong", text: `${text}.` })),
+    ...evidence.unknownPools.map(
+      (text): Finding => ({ check: "pools", level: "wrong", text: `${text}: name one that is there with --pool.` }),
+    ),
     ...leaderFindings(evidence),
     ...engineFindings(evidence),
     ...frontendFindings(evidence),
