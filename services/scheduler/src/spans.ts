@@ -40,6 +40,7 @@ import {
 } from "@autellix/protocol";
 import type { KnownCall } from "./arrival.ts";
 import type { Effect, TakeOver } from "./events.ts";
+import { ThreadEnds } from "./thread-ends.ts";
 import { UnsentSpans } from "./unsent-spans.ts";
 import { behind, type LastPlan, type Queue } from "./waiting.ts";
 import type { TracedOf } from "./wire.ts";
@@ -48,8 +49,6 @@ import type { TracedOf } from "./wire.ts";
 const PROGRAMS_MAX = 100_000;
 /** Programs that are looked at for having been forgotten, per tick. */
 const LOOKS_MAX = 25;
-/** Threads of a program whose last end is kept. */
-const THREAD_ENDS_MAX = 64;
 
 /** What a leader notes of a traced call, beside what it tells its agent. */
 export interface CallNotes extends Pick<Traced, "programAtMs" | "arrivedAtMs" | "waits" | "behind" | "idleFromMs"> {
@@ -72,8 +71,7 @@ interface OpenProgram {
   rootSent: boolean;
   /** As of the last end of a call of it. */
   sums: Sums;
-  /** When the last call of each named thread ended, as far as this leader saw it; the ones that ended last. */
-  threadEnds: Map<string, number>;
+  threadEnds: ThreadEnds;
 }
 
 type Sums = Pick<ProgramTimes, "serviceMs" | "waitingMs" | "pathServiceMs" | "endedCalls" | "engines"> & {
@@ -138,7 +136,7 @@ export class SpanDesk {
     const id = `${address.tenant}/${program}`;
     const past = this.core.past(programId(id));
     if (past?.threadCount === 0) return past.lastCompletionAt;
-    return thread === undefined ? undefined : this.programs.get(id)?.threadEnds.get(thread);
+    return this.programs.get(id)?.threadEnds.of(thread);
   }
 
   /** After the core has heard of the call. */
@@ -177,7 +175,7 @@ export class SpanDesk {
     const past = this.core.past(programId(`${address.tenant}/${program}`));
     if (!past) return;
     open.sums = sumsOf(past, at);
-    if (known.thread !== undefined) noteEnd(open, known.thread, at);
+    open.threadEnds.note(known.thread, at);
     if (past.endedAt !== undefined && past.threadCount === 0) this.close(open);
   }
 
@@ -338,7 +336,7 @@ export class SpanDesk {
     const id = `${seen.tenant}/${seen.program}`;
     const past = this.core.past(programId(id));
     const sums = sumsOf(past, past?.lastCompletionAt ?? seen.startedAtMs);
-    this.programs.set(id, { ...seen, sums, threadEnds: new Map() });
+    this.programs.set(id, { ...seen, sums, threadEnds: new ThreadEnds() });
     if (this.programs.size <= PROGRAMS_MAX) return;
     for (const oldest of this.programs.keys()) {
       this.programs.delete(oldest);
@@ -386,16 +384,6 @@ function totalsSpan(pool: string, { tenant, program, startedAtMs, sums }: OpenPr
       "autellix.engines": [...sums.engines],
     },
   };
-}
-
-function noteEnd({ threadEnds }: OpenProgram, thread: string, at: number): void {
-  threadEnds.delete(thread);
-  threadEnds.set(thread, at);
-  if (threadEnds.size <= THREAD_ENDS_MAX) return;
-  for (const oldest of threadEnds.keys()) {
-    threadEnds.delete(oldest);
-    return;
-  }
 }
 
 function sumsOf(past: ProgramTimes | undefined, endedAtMs: number): Sums {
