@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { shownUrl } from "../src/observe/nats.ts";
 import { bar, cells, duration, fit, paint, short, table } from "../src/observe/text.ts";
 
 describe("text in cells", () => {
@@ -42,5 +43,22 @@ describe("text in cells", () => {
       ],
     );
     expect(lines).toEqual(["A        N", "x        5", "long  1000"]);
+  });
+
+  it("has tables of any length", () => {
+    const rows = Array.from({ length: 200_000 }, (_, i) => i);
+    expect(table(rows, [{ title: "N", value: String }])).toHaveLength(200_001);
+  });
+
+  it("shows no password of an address", () => {
+    expect(
+      [
+        "nats://me:secret@one:4222,nats://me:p@ss@two:4222/",
+        "me:secret@one:4222",
+        "one:4222, token@two:4222",
+        "wss://one:443/path@x",
+        "",
+      ].map(shownUrl),
+    ).toEqual(["nats://one:4222,nats://two:4222/", "one:4222", "one:4222, two:4222", "wss://one:443/path@x", ""]);
   });
 });

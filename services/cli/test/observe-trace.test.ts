@@ -1,6 +1,9 @@
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { traceIdOf } from "@autellix/protocol";
 import { describe, expect, it } from "vitest";
 import { cells } from "../src/observe/text.ts";
-import { drawSpans } from "../src/observe/trace/jaeger.ts";
+import { drawSpans, jaegerWaterfall } from "../src/observe/trace/jaeger.ts";
 import { waterfallLines } from "../src/observe/trace/waterfall.ts";
 
 const MICROS = 1_000;
@@ -66,5 +69,41 @@ describe("a waterfall", () => {
       "program x",
       "no call is known",
     ]);
+  });
+
+  it("of more calls than a terminal takes says how many it leaves out, and keeps them for --json", () => {
+    const spans = Array.from({ length: 150_000 }, (_, i) =>
+      span(`c${i}`, "chat m", i, i + 1, "root", chat(`call-${i}`)),
+    );
+    const waterfall = drawSpans("many", spans);
+    expect(waterfall.rows).toHaveLength(150_000);
+    const lines = waterfallLines(waterfall, 80, false);
+    expect(lines).toHaveLength(504);
+    expect(lines.at(-1)).toBe("149500 later rows are not drawn: --json has them.");
+  });
+});
+
+describe("Jaeger's query API", () => {
+  it("is asked below the path that it stands behind", async () => {
+    const asked: (string | undefined)[] = [];
+    const server = createServer((request, response) => {
+      asked.push(request.url);
+      response.setHeader("content-type", "application/json");
+      response.end(
+        JSON.stringify({
+          data: [{ traceID: "t", spans: [{ ...span("c1", "chat m", 0, 5, "root", chat("one")), references: [] }] }],
+        }),
+      );
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const { port } = server.address() as AddressInfo;
+    try {
+      for (const path of ["", "/", "/jaeger/ui", "/jaeger/ui/"])
+        expect((await jaegerWaterfall(`http://127.0.0.1:${port}${path}`, "default", "tea")).rows).toHaveLength(1);
+    } finally {
+      server.close();
+    }
+    const trace = `/api/traces/${traceIdOf("default", "tea")}`;
+    expect(asked).toEqual([trace, trace, `/jaeger/ui${trace}`, `/jaeger/ui${trace}`]);
   });
 });

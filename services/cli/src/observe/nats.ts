@@ -14,7 +14,10 @@ export async function connect(url: string, name: string): Promise<Bus> {
   }
 }
 
-/** Without user and password. */
+/** Without user and password; also those of a list, and of an address without a scheme. */
 export function shownUrl(url: string): string {
-  return url.replace(/\/\/[^@/,]*@/g, "//");
+  return url
+    .split(",")
+    .map((one) => one.replace(/^(\s*(?:[a-z+]+:\/\/)?)[^/]*@/i, "$1"))
+    .join(",");
 }

@@ -15,6 +15,8 @@ const REDRAW_MS_MIN = 50;
 /** The first picture does not wait for a whole period. */
 const FIRST_MS = 250;
 const SCROLL_PAGE_ROWS = 10;
+/** A problem that lasts is told again and again; one that was not is over. */
+const PROBLEM_MS = 10_000;
 /** Programs of each pool in a line of JSON, the busiest ones. */
 const JSON_PROGRAMS_MAX = 50;
 
@@ -23,7 +25,10 @@ export async function topCommand(options: ObserveOptions): Promise<number> {
   const { stdin, stdout } = process;
   if (!options.json && !(stdin.isTTY && stdout.isTTY))
     throw new ReadableError("top needs a terminal; elsewhere use ps, or top --json");
-  let problem: string | undefined;
+  let problem = { text: "", atMs: Number.NEGATIVE_INFINITY };
+  const onProblem = (text: string) => {
+    problem = { text, atMs: performance.now() };
+  };
   const bus = await connect(options.nats, "top");
   if (options.pools.length > 0)
     await knownPools(bus, options.pools).catch(async (error) => {
@@ -32,11 +37,8 @@ export async function topCommand(options: ObserveOptions): Promise<number> {
     });
   const watch = new PoolsWatch(bus, {
     ...(options.pools.length > 0 ? { pools: options.pools } : {}),
-    watch: () => ({
-      onProblem: (text) => {
-        problem = text;
-      },
-    }),
+    onProblem,
+    watch: () => ({ onProblem }),
   });
   try {
     const pools = (): TopPool[] =>
@@ -45,7 +47,10 @@ export async function topCommand(options: ObserveOptions): Promise<number> {
         .map(({ pool, picture, hasLeader }) => ({ pool, picture, hasLeader }));
     if (options.json) return await printed(options, pools);
     const terminal = new Terminal(stdin, stdout);
-    const connection = () => (bus.nc.isClosed() ? "the connection to NATS is closed" : problem);
+    const connection = () => {
+      if (bus.nc.isClosed()) return "the connection to NATS is closed";
+      return performance.now() - problem.atMs < PROBLEM_MS ? problem.text : undefined;
+    };
     return await new Top(options, terminal, pools, connection).run();
   } finally {
     watch.stop();

@@ -17,7 +17,7 @@ import { connect } from "../nats.ts";
 import type { ObserveOptions } from "../options.ts";
 import { duration, short } from "../text.ts";
 import { jaegerWaterfall } from "./jaeger.ts";
-import { type Stretch, type Waterfall, type WaterfallRow, waterfallLines } from "./waterfall.ts";
+import { extentOf, type Stretch, type Waterfall, type WaterfallRow, waterfallLines } from "./waterfall.ts";
 
 /** Records read at the same time. */
 const READS_MAX = 16;
@@ -135,7 +135,8 @@ function merged(id: string, found: readonly InPool[]): Waterfall {
   ]);
   rows.sort((a, b) => (a.stretches[0]?.fromMs ?? 0) - (b.stretches[0]?.fromMs ?? 0));
   const all = rows.flatMap(({ stretches }) => stretches);
-  const spanMs = all.length > 0 ? Math.max(...all.map((s) => s.toMs)) - Math.min(...all.map((s) => s.fromMs)) : 0;
+  const { fromMs, toMs } = extentOf(all) ?? { fromMs: 0, toMs: 0 };
+  const spanMs = toMs - fromMs;
   const busyMs = covered(all);
   const total = (part: "queue" | "running") =>
     all.filter((s) => s.part === part).reduce((sum, s) => sum + s.toMs - s.fromMs, 0);

@@ -3,12 +3,10 @@ import { traceIdOf } from "@autellix/protocol";
 import { z } from "zod";
 import { ReadableError } from "../../usage.ts";
 import { duration } from "../text.ts";
-import type { Part, Stretch, Waterfall, WaterfallRow } from "./waterfall.ts";
+import { extentOf, type Part, type Stretch, type Waterfall, type WaterfallRow } from "./waterfall.ts";
 
 const ASK_MS_MAX = 10_000;
 const MICROS_PER_MS = 1_000;
-/** Rows that are drawn; a terminal is no place for more. */
-const ROWS_MAX = 500;
 
 const spanSchema = z.object({
   spanID: z.string(),
@@ -35,7 +33,7 @@ export async function jaegerWaterfall(url: string, tenant: string, program: stri
 async function spansOf(url: string, tenant: string, program: string): Promise<Span[]> {
   let reply: Response;
   try {
-    reply = await fetch(new URL(`/api/traces/${traceIdOf(tenant, program)}`, url), {
+    reply = await fetch(queryUrl(url, traceIdOf(tenant, program)), {
       signal: AbortSignal.timeout(ASK_MS_MAX),
     });
   } catch (error) {
@@ -56,6 +54,14 @@ async function spansOf(url: string, tenant: string, program: string): Promise<Sp
   return spans;
 }
 
+/** Below the address's own path: Jaeger may stand behind one (`--query.base-path`). */
+function queryUrl(url: string, trace: string): URL {
+  const at = new URL(url);
+  at.pathname = `${at.pathname.replace(/\/+$/, "")}/api/traces/${trace}`;
+  at.hash = "";
+  return at;
+}
+
 /** One row for each call, its time coloured by what it went to, and one for each tool between calls. */
 export function drawSpans(program: string, all: readonly Span[]): Waterfall {
   // A span that was sent twice is the same span.
@@ -63,18 +69,19 @@ export function drawSpans(program: string, all: readonly Span[]): Waterfall {
   const children = new Map<string, Span[]>();
   for (const span of spans) {
     const parent = span.references.find(({ refType }) => refType === "CHILD_OF")?.spanID ?? "";
-    children.set(parent, [...(children.get(parent) ?? []), span]);
+    const siblings = children.get(parent);
+    if (siblings) siblings.push(span);
+    else children.set(parent, [span]);
   }
   const calls = spans.filter((span) => tag(span, "gen_ai.operation.name") === "chat");
   const rows = [...calls.map((call) => callRow(call, children)), ...toolRows(spans)].sort(
     (a, b) => beginOf(a) - beginOf(b),
   );
-  const fromMs = Math.min(...spans.map(({ startTime }) => startTime)) / MICROS_PER_MS;
-  const toMs = Math.max(...spans.map((span) => span.startTime + span.duration)) / MICROS_PER_MS;
+  const { fromMs, toMs } = extentOf(spans.map((span) => stretchOf("running", span))) ?? { fromMs: 0, toMs: 0 };
   return {
     title: `program ${program}: ${duration(toMs - fromMs)}, ${calls.length} call${calls.length === 1 ? "" : "s"}, ${spans.length} spans`,
-    rows: rows.slice(0, ROWS_MAX),
-    remarks: rows.length > ROWS_MAX ? [`${rows.length - ROWS_MAX} later rows are not shown.`] : [],
+    rows,
+    remarks: [],
   };
 }
 
@@ -106,7 +113,7 @@ function toolRows(spans: readonly Span[]): WaterfallRow[] {
 }
 
 function beginOf({ stretches }: WaterfallRow): number {
-  return Math.min(...stretches.map(({ fromMs }) => fromMs));
+  return extentOf(stretches)?.fromMs ?? 0;
 }
 
 function descendants(span: Span, children: ReadonlyMap<string, readonly Span[]>): Span[] {

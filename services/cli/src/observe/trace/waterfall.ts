@@ -1,5 +1,5 @@
 /** A program's calls over time, as lines of text. */
-import { cells, duration, fit, paint, type Style } from "../text.ts";
+import { cells, duration, fit, largest, paint, type Style } from "../text.ts";
 
 /** What a stretch of a call's time went to. */
 export type Part = "queue" | "prefill" | "decode" | "running" | "parked" | "swap" | "tool";
@@ -59,18 +59,39 @@ const ORDER: readonly Part[] = ["tool", "queue", "parked", "running", "decode", 
 const LABEL_SHARE = 0.3;
 const NOTE_SHARE = 0.28;
 const BAR_CELLS_MIN = 10;
+/** Rows that are drawn; a terminal is no place for more. */
+const ROWS_MAX = 500;
 
-export function waterfallLines({ title, rows, remarks }: Waterfall, columns: number, colors: boolean): string[] {
-  const all = rows.flatMap(({ stretches }) => stretches);
-  const head = [paint(title, "bold", colors)];
-  if (all.length === 0) return [...head, "no call is known", ...remarks];
-  const fromMs = Math.min(...all.map((stretch) => stretch.fromMs));
-  const toMs = Math.max(fromMs + 1, ...all.map((stretch) => stretch.toMs));
+/** When the first of them begins and the last one ends, Unix ms. @returns undefined of none. */
+export function extentOf(stretches: readonly Stretch[]): { fromMs: number; toMs: number } | undefined {
+  if (stretches.length === 0) return undefined;
+  let [fromMs, toMs] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+  for (const stretch of stretches) {
+    fromMs = Math.min(fromMs, stretch.fromMs);
+    toMs = Math.max(toMs, stretch.toMs);
+  }
+  return { fromMs, toMs };
+}
+
+/** The first rows, over the time that all of them take; says how many it leaves out. */
+export function waterfallLines(waterfall: Waterfall, columns: number, colors: boolean): string[] {
+  const all = waterfall.rows.flatMap(({ stretches }) => stretches);
+  const rows = waterfall.rows.slice(0, ROWS_MAX);
+  const left = waterfall.rows.length - rows.length;
+  const remarks = [...waterfall.remarks, ...(left > 0 ? [`${left} later rows are not drawn: --json has them.`] : [])];
+  const head = [paint(waterfall.title, "bold", colors)];
+  const extent = extentOf(all);
+  if (!extent) return [...head, "no call is known", ...remarks];
+  const { fromMs } = extent;
+  const toMs = Math.max(fromMs + 1, extent.toMs);
   const labels = Math.min(
-    Math.max(...rows.map(({ label, depth }) => cells(label) + 2 * depth)),
+    largest(rows, ({ label, depth }) => cells(label) + 2 * depth),
     Math.floor(columns * LABEL_SHARE),
   );
-  const notes = Math.min(Math.max(...rows.map(({ note }) => cells(note))), Math.floor(columns * NOTE_SHARE));
+  const notes = Math.min(
+    largest(rows, ({ note }) => cells(note)),
+    Math.floor(columns * NOTE_SHARE),
+  );
   const width = Math.max(BAR_CELLS_MIN, columns - labels - notes - 4);
   const lines = rows.map(({ label, depth, stretches, note }) => {
     const drawn = drawnBar(stretches, fromMs, toMs, width, colors);
