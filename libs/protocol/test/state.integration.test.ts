@@ -7,6 +7,7 @@ import {
   keySubject,
   keys,
   lastSeqOfKey,
+  listPools,
   POOLS_STREAM,
   readKey,
   readKeys,
@@ -17,9 +18,11 @@ import { connectedAgain, eventually, open, text } from "./support.ts";
 
 let nats: TestNats;
 let bus: Bus;
+let poolsBefore: string[];
 beforeAll(async () => {
   nats = await startTestNats();
   bus = await open(nats.url);
+  poolsBefore = await listPools(bus);
   await ensurePool(bus, "state");
 });
 afterAll(async () => {
@@ -33,6 +36,11 @@ async function stored(result: ReturnType<typeof writeKey>): Promise<number> {
   return answer.seq;
 }
 const value = (bytes: Uint8Array | undefined) => bytes && Buffer.from(bytes).toString();
+
+it("pools are listed, and there are none before the first one", async () => {
+  expect(poolsBefore).toEqual([]);
+  expect(await listPools(bus)).toEqual(["state"]);
+});
 
 describe("a key", () => {
   it("is written, read, deleted, and absent in between", async () => {

@@ -1,4 +1,5 @@
 /** Watching every pool there is: they are keys of the bucket, written once each. */
+import { JetStreamApiCodes, JetStreamApiError } from "@nats-io/jetstream";
 import { keys } from "../subjects.ts";
 import type { Bus } from "./bus.ts";
 import { PoolWatch, type PoolWatchOptions } from "./pool-watch.ts";
@@ -8,10 +9,15 @@ const LOOK_MS = 3_000;
 /** Pools that are watched at once. */
 export const POOLS_WATCHED_MAX = 64;
 
-/** Pools that a scheduler was ever started for, in order. @throws when there is no bucket, or no answer. */
+/** Pools that a scheduler was ever started for, in order: none before the first one. @throws when NATS does not say. */
 export async function listPools(bus: Bus): Promise<string[]> {
-  const entries = await readKeys(bus, keys.pools);
-  return entries.map(({ key }) => key.slice(keys.pool("").length)).sort();
+  try {
+    const entries = await readKeys(bus, keys.pools);
+    return entries.map(({ key }) => key.slice(keys.pool("").length)).sort();
+  } catch (error) {
+    if (error instanceof JetStreamApiError && error.code === JetStreamApiCodes.StreamNotFound) return [];
+    throw error;
+  }
 }
 
 export interface PoolsWatchOptions {
@@ -49,7 +55,7 @@ export class PoolsWatch {
     try {
       for (const pool of await listPools(this.#bus)) this.#add(pool);
     } catch (error) {
-      // No bucket yet, or no answer: looked for again.
+      // Looked for again.
       this.#options.onProblem?.(`pools could not be listed: ${error instanceof Error ? error.message : String(error)}`);
     }
   }

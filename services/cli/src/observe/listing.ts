@@ -65,12 +65,13 @@ export async function look(bus: Bus, wanted: readonly string[]): Promise<Seen> {
   return seen;
 }
 
-async function poolsThere(bus: Bus): Promise<string[]> {
+/** @throws ReadableError when NATS does not say. */
+export async function poolsThere(bus: Bus): Promise<string[]> {
   try {
     return await listPools(bus);
-  } catch {
-    // No bucket: no scheduler has been here. Why NATS would not answer is doctor's to find out.
-    return [];
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new ReadableError(`pools could not be listed: ${reason}; ask: autellix doctor`);
   }
 }
 

@@ -4,7 +4,6 @@ import {
   type Bus,
   callKey,
   decodeAs,
-  listPools,
   outcomeBodySchema,
   readOutcome,
   splitCallKey,
@@ -13,6 +12,7 @@ import {
   type ViewProgram,
 } from "@autellix/protocol";
 import { ReadableError } from "../../usage.ts";
+import { poolsThere } from "../listing.ts";
 import { connect } from "../nats.ts";
 import type { ObserveOptions } from "../options.ts";
 import { duration, short } from "../text.ts";
@@ -48,7 +48,7 @@ export async function traceCommand(
 async function fromRecords(options: ObserveOptions, tenant: string, program: string): Promise<Waterfall> {
   const bus = await connect(options.nats, "trace");
   try {
-    const pools = options.pools.length > 0 ? options.pools : await listPools(bus).catch((): string[] => []);
+    const pools = options.pools.length > 0 ? options.pools : await poolsThere(bus);
     const found = (await Promise.all(pools.map((pool) => inPool(bus, pool, tenant, program)))).filter(
       (one) => one !== undefined,
     );
