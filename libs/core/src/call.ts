@@ -12,6 +12,7 @@ import type { Engine } from "./engine.ts";
 import type { CallId, Millis } from "./ids.ts";
 import type { CallList } from "./queues.ts";
 import type { Retained } from "./retained.ts";
+import { IN_NO_ROW } from "./starving-row.ts";
 import type { ProgramEntry } from "./table.ts";
 
 export type Stage =
@@ -117,6 +118,10 @@ export class Call {
   promotedServiceMs: Millis;
   /** It is in the heap of due promotions. */
   promotionAwaited: boolean;
+  // Its number and links in the row of those that wait for a place; owned by starving-row.ts.
+  starvingOrder: number;
+  starvingBefore: Call | undefined;
+  starvingAfter: Call | undefined;
   /** What the outcome subject must hold when this attempt writes: 0 or the marker's sequence. */
   fence: number;
   /** Service of earlier attempts. */
@@ -147,6 +152,9 @@ export class Call {
     this.promotedWaitingMs = 0;
     this.promotedServiceMs = 0;
     this.promotionAwaited = false;
+    this.starvingOrder = IN_NO_ROW;
+    this.starvingBefore = undefined;
+    this.starvingAfter = undefined;
     this.list = undefined;
     this.engine = undefined;
     this.attempt = 1;

@@ -10,7 +10,6 @@ import { type Call, NO_SERVICE, waitedMs } from "./call.ts";
 import type { Engine } from "./engine.ts";
 import type { Millis } from "./ids.ts";
 import { byRank } from "./queues.ts";
-import type { StarvingRow } from "./starving-row.ts";
 import type { State } from "./state.ts";
 
 /** When the ratio reaches β if the call is not served until then. */
@@ -98,7 +97,8 @@ function awaitPlace(state: State, call: Call, at: Millis): void {
 function promoteStarving(state: State, engines: Iterable<Engine>, looked: ReadonlySet<Call>, at: Millis): void {
   const { unbound } = state;
   let left = placesLeft(state);
-  const take = ({ call, order }: NonNullable<InRow>) => {
+  const take = (call: Call) => {
+    const order = call.starvingOrder;
     state.queuesOf(call).starving.remove(call);
     call.promotionAwaited = false;
     // It may have been served since it came into the row.
@@ -117,11 +117,9 @@ function promoteStarving(state: State, engines: Iterable<Engine>, looked: Readon
   for (let first = unbound.starving.first(); first && left > 0; first = unbound.starving.first()) take(first);
 }
 
-type InRow = ReturnType<StarvingRow["first"]>;
-
-function earlier(a: InRow, b: InRow): InRow {
+function earlier(a: Call | undefined, b: Call | undefined): Call | undefined {
   if (a === undefined || b === undefined) return a ?? b;
-  return a.order < b.order ? a : b;
+  return a.starvingOrder < b.starvingOrder ? a : b;
 }
 
 /** A promoted call has left its queues: who waits for a place, and may have it now, gets it with the next plan. */

@@ -14,6 +14,7 @@ import {
   type Scheduler,
 } from "../src/index.ts";
 import type { LevelQueues } from "../src/queues.ts";
+import { IN_NO_ROW } from "../src/starving-row.ts";
 import { checkQueues, stateOf } from "./checkers.ts";
 
 interface Followed {
@@ -309,5 +310,7 @@ export class Ledger {
 }
 
 function isInRow({ starving }: LevelQueues, call: Call): boolean {
-  return (starving as unknown as { placeOf: ReadonlyMap<Call, unknown> }).placeOf.has(call);
+  if (call.starvingOrder === IN_NO_ROW) return false;
+  for (const other of starving) if (other === call) return true;
+  return false;
 }
