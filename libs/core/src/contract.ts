@@ -74,6 +74,9 @@ export interface FinishedCall {
   completionTokens?: number;
 }
 
+/** What a terminal record says of its call, all attempts included: who wrote it may have died before it could report. */
+export type RecordedPast = Pick<FinishedCall, "serviceMs" | "waitingMs" | "contextTokens">;
+
 /** The whole state of one agent. */
 export interface EngineReport {
   engine: EngineId;
@@ -102,8 +105,8 @@ export type Input =
   | { kind: "markerWritten"; at: Millis; call: CallId; attempt: number; fence: number }
   /** The subject held something else, which is no terminal record: `lastSeq` is what it holds. */
   | { kind: "markerRefused"; at: Millis; call: CallId; attempt: number; lastSeq: number }
-  /** A terminal record is stored, whoever wrote it. */
-  | { kind: "outcomeSeen"; at: Millis; call: CallId; status: TerminalStatus }
+  /** A terminal record is stored, whoever wrote it. `past`: what the record says of the call, where it does. */
+  | { kind: "outcomeSeen"; at: Millis; call: CallId; status: TerminalStatus; past?: RecordedPast }
   | { kind: "planDue"; at: Millis }
   /** `admitsNew` false: results could not be stored, so calls that have not started stay queued. */
   | { kind: "timePassed"; at: Millis; admitsNew?: boolean };

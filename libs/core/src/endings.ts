@@ -38,19 +38,16 @@ export function finishCall(
   state.save(program);
 }
 
-/** A terminal record that the scheduler wrote itself, or found when it tried. */
-export function outcomeSeen(state: State, { at, call: id, status }: Extract<Input, { kind: "outcomeSeen" }>): void {
+/**
+ * A terminal record that the scheduler wrote itself, or found when it tried. What the record says of the call counts:
+ * its agent may never have reported it, or to another leader.
+ */
+export function outcomeSeen(state: State, input: Extract<Input, { kind: "outcomeSeen" }>): void {
+  const { at, call: id, status } = input;
   const call = state.calls.get(id);
   if (!call) return;
-  const waitingMs = waitedMs(call, at);
-  const serviceMs = call.servedMs + call.serviceMs;
-  finishCall(
-    state,
-    call,
-    { call: id, attempt: call.attempt, status, found: false, serviceMs, waitingMs },
-    at,
-    undefined,
-  );
+  const past = input.past ?? { serviceMs: call.servedMs + call.serviceMs, waitingMs: waitedMs(call, at) };
+  finishCall(state, call, { call: id, attempt: call.attempt, status, found: false, ...past }, at, undefined);
 }
 
 /** @returns whether the call came after the end of its program, and is refused. */

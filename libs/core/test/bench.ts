@@ -16,6 +16,7 @@ import {
   type PlannedCall,
   policies,
   programId,
+  type RecordedPast,
   Scheduler,
   type TerminalStatus,
 } from "../src/index.ts";
@@ -169,8 +170,14 @@ export class Bench {
     return this.feed({ kind: "markerWritten", at: this.at, call: callId(`t/${name}`), attempt, fence });
   }
 
-  seen(name: string, status: TerminalStatus): Command[] {
-    return this.feed({ kind: "outcomeSeen", at: this.at, call: callId(`t/${name}`), status });
+  seen(name: string, status: TerminalStatus, past?: RecordedPast): Command[] {
+    return this.feed({
+      kind: "outcomeSeen",
+      at: this.at,
+      call: callId(`t/${name}`),
+      status,
+      ...(past ? { past } : {}),
+    });
   }
 
   pass(ms: number, admitsNew?: boolean): Command[] {

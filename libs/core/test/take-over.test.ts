@@ -33,6 +33,27 @@ describe("a new leader", () => {
     expect(bench.knows("ended")).toBe(false);
   });
 
+  it("charges a call that ended before it came with what the record says, and not with its age", () => {
+    const bench = gathering();
+    bench.arrive("a", { program: "p" });
+    bench.pass(50_000);
+    bench.lead();
+    const saved = only(
+      bench.seen("a", "completed", { serviceMs: 700, waitingMs: 300, contextTokens: 40 }),
+      "saveEntry",
+    );
+    expect(saved).toMatchObject([{ entry: { program: "t/p", serviceMs: 700, waitingMs: 300, attained: 700 } }]);
+  });
+
+  it("charges one whose record says nothing with what it knows of it", () => {
+    const bench = gathering();
+    bench.arrive("a", { program: "p" });
+    bench.pass(50_000);
+    bench.lead();
+    const saved = only(bench.seen("a", "completed"), "saveEntry");
+    expect(saved).toMatchObject([{ entry: { program: "t/p", serviceMs: 0, waitingMs: 50_000 } }]);
+  });
+
   it("does not take a reported call out of the batch where the engine cannot stop it", () => {
     const bench = new Bench({}, { gathering: true });
     bench.join("e", { batchCallsMax: 1, preemption: "none" });

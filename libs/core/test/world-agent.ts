@@ -98,14 +98,16 @@ export class WorldAgent {
   /** S4: the record decides, not this agent. */
   private end(call: string, held: Held, status: TerminalStatus): void {
     held.status = status;
-    const result = this.world.writeTerminal(call, held.fence);
+    const contextTokens = this.world.tokensOf(call) + held.serviceMs;
+    const serviceMs = held.servedMs + held.serviceMs;
+    const waitingMs = Math.max(0, this.world.at - this.world.arrivedAtOf(call) - serviceMs);
+    const result = this.world.writeTerminal(call, held.fence, { serviceMs, waitingMs, contextTokens });
     if (result === "fenced") {
       held.stage = "fenced";
       return;
     }
     this.held.delete(call);
     const found = result === "ended";
-    const contextTokens = this.world.tokensOf(call) + held.serviceMs;
     if (!found) {
       this.world.endedTokens.set(call, contextTokens);
       this.world.endedOn.set(call, `${this.id} ${this.incarnation}`);
@@ -115,8 +117,8 @@ export class WorldAgent {
       attempt: held.attempt,
       status,
       found,
-      serviceMs: held.servedMs + held.serviceMs,
-      waitingMs: Math.max(0, this.world.at - this.world.arrivedAtOf(call) - held.servedMs - held.serviceMs),
+      serviceMs,
+      waitingMs,
       ...(found ? {} : { contextTokens }),
       report: this.reportNumber + 1,
     });

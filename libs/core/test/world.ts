@@ -2,7 +2,15 @@
  * A small world around the core: CALLS, OUTCOMES, agents, and a network that loses, repeats and reorders whatever it
  * carries. Everything that happens is an action chosen from outside, so a run is its list of actions.
  */
-import type { Command, CoreConfig, EngineCapacity, EnginePlan, EngineReport, Input } from "../src/index.ts";
+import type {
+  Command,
+  CoreConfig,
+  EngineCapacity,
+  EnginePlan,
+  EngineReport,
+  Input,
+  RecordedPast,
+} from "../src/index.ts";
 import { callId, engineId, programId, Scheduler } from "../src/index.ts";
 import { checkPlan, stateOf } from "./checkers.ts";
 import { Ledger, Observer } from "./observer.ts";
@@ -35,7 +43,7 @@ export interface NewCall {
 }
 
 export type WorldRecord =
-  | { kind: "terminal"; seq: number }
+  | { kind: "terminal"; seq: number; past?: RecordedPast }
   | {
       kind: "marker";
       seq: number;
@@ -155,10 +163,10 @@ export class World {
   }
 
   /** An agent's write of a terminal record. */
-  writeTerminal(call: string, fence: number): "stored" | "ended" | "fenced" {
+  writeTerminal(call: string, fence: number, past: RecordedPast): "stored" | "ended" | "fenced" {
     if (this.records.get(call)?.kind === "terminal") return "ended";
     if (this.seqOf(call) !== fence) return "fenced";
-    this.records.set(call, { kind: "terminal", seq: ++this.recordSeq });
+    this.records.set(call, { kind: "terminal", seq: ++this.recordSeq, past });
     return "stored";
   }
 
@@ -179,7 +187,8 @@ export class World {
     const record = this.records.get(call);
     if (record?.kind === "terminal") {
       const status = command.kind === "writeOutcome" ? command.status : "completed";
-      this.feed({ kind: "outcomeSeen", at: this.at, call, status });
+      const { past } = record;
+      this.feed({ kind: "outcomeSeen", at: this.at, call, status, ...(past ? { past } : {}) });
     } else if (command.kind === "writeOutcome") {
       this.network.push({ kind: "write", epoch, command: { ...command, fence: this.seqOf(call) } });
     } else if (record?.epoch === epoch && record.attempt === attempt) {

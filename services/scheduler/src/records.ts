@@ -2,7 +2,7 @@
  * The records that a leader writes itself: markers (S3), and the ends of calls that no agent holds. A write goes on
  * until the subject's leader has confirmed what it holds; then the core is told, and whoever waits for the call.
  */
-import { type Command, callId, type Input } from "@autellix/core";
+import { type Command, callId, type Input, type RecordedPast } from "@autellix/core";
 import {
   type CallKey,
   decodeAs,
@@ -140,7 +140,8 @@ export class RecordDesk {
       this.emit({ kind: "ack", seq: write.seq, bodyObject: write.bodyObject });
       return [];
     }
-    return [{ kind: "outcomeSeen", at, call: callId(write.call), status }];
+    const past = pastOf(body);
+    return [{ kind: "outcomeSeen", at, call: callId(write.call), status, ...(past ? { past } : {}) }];
   }
 
   private outcomeOf(
@@ -177,6 +178,17 @@ export class RecordDesk {
 }
 
 /** Somebody else's outcome, for the end that is sent; undefined when it is not readable: the receiver reads it. */
+function pastOf(body: OutcomeBody | undefined): RecordedPast | undefined {
+  if (!body?.timings) return undefined;
+  const { waiting_ms, service_ms } = body.timings;
+  const tokens = (body.usage ?? body.response?.usage)?.total_tokens;
+  return {
+    serviceMs: Math.max(0, service_ms),
+    waitingMs: Math.max(0, waiting_ms),
+    ...(tokens === undefined ? {} : { contextTokens: Math.max(0, tokens) }),
+  };
+}
+
 function readBody(bytes: Uint8Array): OutcomeBody | undefined {
   try {
     return decodeAs(outcomeBodySchema, bytes) as OutcomeBody;

@@ -1,4 +1,4 @@
-import { encode, type RecordHead } from "@autellix/protocol";
+import { encode, headers, type RecordHead } from "@autellix/protocol";
 import { describe, expect, it } from "vitest";
 import type { RecordWrite } from "../src/events.ts";
 import { parseSaved } from "../src/take-over.ts";
@@ -34,6 +34,22 @@ describe("a record on its way", () => {
     expect(of(effects, "sendEnd")).toMatchObject([
       { reply: "autellix.tokens.f1", status: "completed", body: { call_id: "c" } },
     ]);
+  });
+
+  it("that is refused because the call has ended: its program is charged with what the record says", () => {
+    const bench = MachineBench.leading();
+    bench.join("e1");
+    bench.call("c", { ...frontendReply, [headers.program]: "agent" });
+    const [write] = writes(bench.agent({ kind: "exit", pool: "p", engine: "e1", incarnation: "i1" }));
+    if (!write) throw new Error("no marker is written");
+    bench.react({ kind: "wrote", write, result: { kind: "refused" } });
+    const usage = { prompt_tokens: 20, completion_tokens: 10, total_tokens: 30 };
+    const timings = { waiting_ms: 250, service_ms: 1_250 };
+    const body = encode({ call_id: "c", program_id: "agent", status: "completed", response: { usage }, timings });
+    const record = { seq: 9, head: completed, body };
+    bench.react({ kind: "read", write, result: { kind: "found", record } });
+    const [save] = of(bench.react({ kind: "flushPrograms" }), "storeProgram");
+    expect(save?.entry).toMatchObject({ serviceMs: 1_250, waitingMs: 250, endedCalls: 1 });
   });
 
   it("sends an end without a body when nobody can read the record's", () => {
