@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { HttpAnswer } from "../src/http/answer.ts";
+import { readChatChunk } from "../src/http/dialect.ts";
 import { failureOf, retryAfterOf, ServerFailure, sentence } from "../src/http/failure.ts";
 import { samplesOf } from "../src/http/metrics.ts";
 import { EventReader } from "../src/http/sse.ts";
@@ -149,4 +150,59 @@ it("reads metrics of exactly one name, with escaped labels", () => {
     { labels: { l: "1", m: 'q\\"}' }, value: 2.5 },
     { labels: {}, value: 1_000 },
   ]);
+});
+
+describe("a chunk of a chat", () => {
+  const read = (chunk: unknown) => readChatChunk(chunk, false, () => {});
+
+  it.each([
+    [{ prompt_tokens: -1, completion_tokens: 2 }, undefined],
+    [{ prompt_tokens: 2.5, completion_tokens: 2 }, undefined],
+    [{ prompt_tokens: 3, completion_tokens: Number.MAX_VALUE }, undefined],
+    [
+      { prompt_tokens: 3, completion_tokens: 2, prompt_tokens_details: { cached_tokens: -3 } },
+      { promptTokens: 3, completionTokens: 2, cachedTokens: undefined },
+    ],
+    [
+      { prompt_tokens: 3, completion_tokens: 2, prompt_tokens_details: { cached_tokens: 1 } },
+      { promptTokens: 3, completionTokens: 2, cachedTokens: 1 },
+    ],
+  ])("with usage %j counts only what are counts", (usage, expected) => {
+    expect(read({ choices: [], usage }).usage).toEqual(expected);
+  });
+
+  it("with parts of content has their text, and thoughts as thoughts", () => {
+    const content = [
+      {
+        type: "thinking",
+        thinking: [
+          { type: "text", text: "hm" },
+          { type: "text", text: "m" },
+        ],
+      },
+      { type: "text", text: "Par" },
+      { type: "text", text: "is" },
+    ];
+    expect(read({ choices: [{ index: 0, delta: { content } }] })).toMatchObject({
+      text: "Paris",
+      delta: { reasoning_content: "hmm" },
+    });
+  });
+});
+
+describe("an answer without ids", () => {
+  const piece = (text: string, finish?: "stop") => ({ text, ids: undefined, ...(finish ? { finish } : {}) });
+
+  it("shows characters whole that a server cut in two", () => {
+    const answer = new HttpAnswer([]);
+    const shown: string[] = [];
+    for (const text of ["a\ud83d", "", "\ude00 b", "\ude00c\ud83d"]) {
+      answer.push(piece(text), 0);
+      shown.push(answer.take().text);
+    }
+    answer.push(piece("", "stop"), 0);
+    shown.push(answer.take().text);
+    // A half that has no other one is shown as what it is: broken.
+    expect(shown).toEqual(["a", "", "\u{1f600} b", "\ufffdc", ""]);
+  });
 });

@@ -4,6 +4,7 @@
  */
 import type { AnswerMessage, ToolCall } from "./chat.ts";
 import type { AnswerDelta } from "./messages.ts";
+import { ToolCallPlaces } from "./tool-call-places.ts";
 
 export interface MergedAnswer {
   message: AnswerMessage;
@@ -92,6 +93,7 @@ class Joined {
 
 class ToolCalls {
   readonly #byIndex = new Map<number, { id: string; name: string; arguments: string[] }>();
+  readonly #places = new ToolCallPlaces();
 
   add(value: unknown): void {
     if (!Array.isArray(value)) return;
@@ -99,8 +101,9 @@ class ToolCalls {
       if (!isObject(given)) continue;
       const { index = place, id, function: called } = given;
       if (typeof index !== "number") continue;
-      const call = this.#byIndex.get(index) ?? { id: "", name: "", arguments: [] };
-      this.#byIndex.set(index, call);
+      const at = this.#places.of(index, id, isObject(called) ? called.name : undefined);
+      const call = this.#byIndex.get(at) ?? { id: "", name: "", arguments: [] };
+      this.#byIndex.set(at, call);
       if (typeof id === "string" && id !== "") call.id = id;
       if (!isObject(called)) continue;
       if (typeof called.name === "string" && called.name !== "") call.name = called.name;

@@ -5,6 +5,7 @@
  */
 import type { AnswerMessage, ToolCall } from "./chat.ts";
 import type { AnswerDelta } from "./messages.ts";
+import { ToolCallPlaces } from "./tool-call-places.ts";
 
 /** Characters of JSON in one delta of a rest; a longer rest comes in several. */
 export const REST_PIECE_CHARS_MAX = 16 * 1024;
@@ -32,6 +33,7 @@ export class ShownAnswer {
   readonly #content = { kind: "text" as const, length: 0, hash: FNV_OFFSET };
   readonly #message: ShownFields = new Map([["content", this.#content]]);
   readonly #calls = new Map<number, ShownCall>();
+  readonly #places = new ToolCallPlaces();
   readonly #logprobs: ShownFields = new Map();
 
   addText(text: string): void {
@@ -69,8 +71,9 @@ export class ShownAnswer {
     if (!isFields(given)) return;
     const { index = place, id, function: called } = given;
     if (typeof index !== "number") return;
-    const call = this.#calls.get(index) ?? { id: "", name: "", arguments: undefined };
-    this.#calls.set(index, call);
+    const at = this.#places.of(index, id, isFields(called) ? called.name : undefined);
+    const call = this.#calls.get(at) ?? { id: "", name: "", arguments: undefined };
+    this.#calls.set(at, call);
     if (typeof id === "string" && id !== "") call.id = id;
     if (!isFields(called)) return;
     if (typeof called.name === "string" && called.name !== "") call.name = called.name;

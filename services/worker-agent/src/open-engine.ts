@@ -95,7 +95,8 @@ async function openHttp(config: EngineConfig, { env, log, progress, signal }: Op
   const { openHttpEngine } = await import("@autellix/engines/http");
   const { AUTELLIX_API_KEY_ENV: keyName, AUTELLIX_CA: caFile } = config;
   const limits = defined({ stallMsMax: config.AUTELLIX_STALL_MS_MAX });
-  const apiKey = keyName === undefined ? undefined : env[keyName];
+  // Secrets that are mounted as files often end with a line break.
+  const apiKey = keyName === undefined ? undefined : env[keyName]?.trim();
   if (keyName !== undefined && !apiKey)
     throw new ConfigError(`AUTELLIX_API_KEY_ENV names ${keyName}, which is not set`);
   return await openHttpEngine({

@@ -51,6 +51,8 @@ export class HttpAnswer {
   readonly #stops: StopFilter;
   /** Ids whose text has not come. */
   #pending: number[] = [];
+  /** The first half of a character. */
+  #half = "";
   #fresh = empty();
   /** Every delta so far, for a step that turns out to bring more than text. */
   #deltas: AnswerDelta[] = [];
@@ -135,8 +137,16 @@ export class HttpAnswer {
     this.tokens += count;
   }
 
+  /** Servers that cut text by UTF-16 units send halves of characters: the first one waits for the second. */
+  #whole(text: string, ends: boolean): string {
+    const all = this.#half + text;
+    const cut = /[\ud800-\udbff]$/.test(all) ? all.length - 1 : all.length;
+    this.#half = ends ? "" : all.slice(cut);
+    return all.slice(0, cut).toWellFormed();
+  }
+
   #show(text: string, piece: Piece, more: boolean): void {
-    const shown = this.#stops.push(text, piece.finish !== undefined);
+    const shown = this.#stops.push(this.#whole(text, piece.finish !== undefined), piece.finish !== undefined);
     if (more) {
       this.extra = true;
       this.#more = true;

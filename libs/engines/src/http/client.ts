@@ -26,7 +26,7 @@ const UNREACHABLE = new Set([
 ]);
 /** What Node calls certificates that do not go back to one that is trusted, or are of another host. */
 const CERTIFICATE = /CERT|SELF_SIGNED|UNABLE_TO_VERIFY/;
-/** Of the body of an error: a sentence is taken from it. */
+/** Of the body of an error: a sentence is taken from it. Some servers send the whole request back. */
 const ERROR_BYTES_MAX = 64 * 1024;
 /** From `[DONE]` to the end of the answer. */
 const END_MS_MAX = 1_000;
@@ -70,7 +70,8 @@ export class HttpClient {
         const stalled = options.generates === true;
         throw new ServerFailure("broken", `no answer from ${path} in time`, { stalled, cause: error });
       }
-      throw error;
+      // Also of an answer that breaks off in its body.
+      throw failed(error);
     }
   }
 
@@ -101,7 +102,7 @@ export class HttpClient {
       const status = response.statusCode ?? 0;
       if (status < 200 || status >= 300) {
         const retryAfterMs = retryAfterOf(response.headers["retry-after"]);
-        throw failureOf({ status, text: await readAll(response, ERROR_BYTES_MAX), retryAfterMs }, resuming);
+        throw failureOf({ status, text: await readBeginning(response, ERROR_BYTES_MAX), retryAfterMs }, resuming);
       }
       const type = response.headers["content-type"] ?? "";
       if (!type.startsWith("text/event-stream")) {
@@ -265,6 +266,18 @@ async function readAll(response: IncomingMessage, bytesMax: number): Promise<str
       response.destroy();
       throw new ServerFailure("broken", `an answer of more than ${bytesMax} bytes`);
     }
+  }
+  return Buffer.concat(parts).toString();
+}
+
+/** No more than so much of it is read. */
+async function readBeginning(response: IncomingMessage, bytesMax: number): Promise<string> {
+  const parts: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const part of response) {
+    parts.push(part as Uint8Array);
+    bytes += (part as Uint8Array).length;
+    if (bytes > bytesMax) break;
   }
   return Buffer.concat(parts).toString();
 }

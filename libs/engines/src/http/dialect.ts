@@ -1,7 +1,7 @@
 /** What the HTTP engine needs of a kind of server, and what those that speak OpenAI's chat have in common. */
 import type { EngineInfo, FinishReason } from "@autellix/protocol";
 import type { Piece } from "./answer.ts";
-import { idList, number, record, refuseErrors, ServerFailure, text } from "./failure.ts";
+import { count, idList, record, refuseErrors, ServerFailure, text } from "./failure.ts";
 import type { DialectName } from "./options.ts";
 
 /** A request that is streamed. */
@@ -129,19 +129,37 @@ export function readChatChunk(event: unknown, resuming: boolean, unknownFinish: 
   const chunk = refuseErrors(event, resuming);
   const choice = record(Array.isArray(chunk.choices) ? chunk.choices[0] : undefined);
   const { role: _role, content, ...others } = record(choice.delta);
-  const delta = Object.fromEntries(Object.entries(others).filter(([, value]) => says(value)));
+  const said = saidIn(content);
+  const delta = Object.fromEntries(
+    Object.entries({ ...(said.thought === "" ? {} : { reasoning_content: said.thought }), ...others }).filter(
+      ([, value]) => says(value),
+    ),
+  );
   const finish = finishOf(choice.finish_reason, unknownFinish);
   const ids = idList(choice.token_ids);
   const promptIds = idList(chunk.prompt_token_ids) ?? idList(choice.prompt_token_ids);
   const usage = usageOf(chunk.usage);
   return {
-    text: text(content),
+    text: said.text,
     ids,
     ...(Object.keys(delta).length === 0 ? {} : { delta }),
     ...(says(choice.logprobs) ? { logprobs: choice.logprobs } : {}),
     ...(finish === undefined ? {} : { finish, endToken: endsByToken(choice) }),
     ...(promptIds === undefined ? {} : { promptIds }),
     ...(usage === undefined ? {} : { usage }),
+  };
+}
+
+/** Text, or a list of its parts, of which some may be thoughts (Mistral's reasoning models). */
+function saidIn(content: unknown): { text: string; thought: string } {
+  if (!Array.isArray(content)) return { text: text(content), thought: "" };
+  const parts = content.map(record);
+  const joined = (values: readonly unknown[]) => values.map(text).join("");
+  return {
+    text: joined(parts.map((part) => part.text)),
+    thought: joined(
+      parts.flatMap(({ thinking }) => (Array.isArray(thinking) ? thinking.map((one) => record(one).text) : [thinking])),
+    ),
   };
 }
 
@@ -172,10 +190,10 @@ function endsByToken(choice: Record<string, unknown>): boolean {
 
 export function usageOf(value: unknown): Piece["usage"] {
   const usage = record(value);
-  const promptTokens = number(usage.prompt_tokens);
-  const completionTokens = number(usage.completion_tokens);
+  const promptTokens = count(usage.prompt_tokens);
+  const completionTokens = count(usage.completion_tokens);
   if (promptTokens === undefined || completionTokens === undefined) return undefined;
-  return { promptTokens, completionTokens, cachedTokens: number(record(usage.prompt_tokens_details).cached_tokens) };
+  return { promptTokens, completionTokens, cachedTokens: count(record(usage.prompt_tokens_details).cached_tokens) };
 }
 
 /** Empty fields come with every chunk of some servers. */

@@ -17,6 +17,8 @@ export interface Wanted {
 }
 
 const BLOCK_TOKENS = 16;
+/** Of a server's other models, in a note. */
+const NAMED_MAX = 5;
 /** The one 5xx that does not pass. */
 const NOT_IMPLEMENTED = 501;
 /** Where a template or server splits reasoning from the answer. */
@@ -35,8 +37,20 @@ interface ListedModel {
 export async function discover(client: HttpClient, wanted: Wanted): Promise<Dialect> {
   const listed = await modelsOf(client);
   const name = wanted.dialect === "auto" ? await dialectOf(client, listed) : wanted.dialect;
-  const model = listed.find(({ id }) => wanted.models.includes(id)) ?? listed[0];
+  const named = listed.find(({ id }) => wanted.models.includes(id));
+  const model = named ?? listed[0];
   if (model === undefined) throw new Error("The server lists no model.");
+  const dialect = await dialectFor(client, name, model, wanted);
+  if (named === undefined && listed.length > 1) {
+    const others = listed.slice(1, 1 + NAMED_MAX).map(({ id }) => `"${id}"`);
+    dialect.facts.notes.push(
+      `it lists ${listed.length} models and none was named by its own name: the first is used, not ${others.join(", ")}`,
+    );
+  }
+  return dialect;
+}
+
+async function dialectFor(client: HttpClient, name: DialectName, model: ListedModel, wanted: Wanted): Promise<Dialect> {
   switch (name) {
     case "vllm":
       return await discoverVllm(client, model, wanted);

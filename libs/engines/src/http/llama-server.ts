@@ -14,7 +14,7 @@ import {
   type ServerFacts,
   streamed,
 } from "./dialect.ts";
-import { failureOf, idList, number, record, refuseErrors, ServerFailure, text } from "./failure.ts";
+import { count, failureOf, idList, number, record, refuseErrors, ServerFailure, text } from "./failure.ts";
 import { metricSum } from "./metrics.ts";
 import { healthyAt, options } from "./vllm.ts";
 
@@ -125,20 +125,20 @@ async function onceBehind(
 /** One event of `/completion`. */
 function readCompletion(event: unknown, resuming: boolean): Piece {
   const chunk = refuseErrors(event, resuming);
-  const tokensTotal = number(chunk.tokens_predicted);
+  const tokensTotal = count(chunk.tokens_predicted);
   const piece: Piece = {
     text: text(chunk.content),
     ids: idList(chunk.tokens) ?? [],
     ...(tokensTotal === undefined ? {} : { tokensTotal }),
   };
   if (chunk.stop !== true) return piece;
-  const cached = number(record(chunk.timings).cache_n);
+  const cached = count(record(chunk.timings).cache_n);
   return {
     ...piece,
     finish: chunk.stop_type === "limit" ? "length" : "stop",
     endToken: chunk.stop_type === "eos",
     usage: {
-      promptTokens: number(chunk.tokens_evaluated) ?? 0,
+      promptTokens: count(chunk.tokens_evaluated) ?? 0,
       completionTokens: tokensTotal ?? 0,
       cachedTokens: cached,
     },

@@ -28,6 +28,6 @@ export function samplesOf(text: string, name: string): Sample[] {
 export async function metricSum(client: HttpClient, names: readonly string[]): Promise<number | undefined> {
   const { status, text } = await client.json("GET", "/metrics");
   if (status !== 200) return undefined;
-  const samples = names.flatMap((name) => samplesOf(text, name));
+  const samples = names.flatMap((name) => samplesOf(text, name)).filter(({ value }) => Number.isFinite(value));
   return samples.length === 0 ? undefined : samples.reduce((sum, { value }) => sum + value, 0);
 }

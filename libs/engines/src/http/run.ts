@@ -147,7 +147,10 @@ export class CallRun {
       throw tooLong(call.promptTokens, completionTokensMax, contextTokensMax);
     }
     if (resumes && !answer.clean) await this.#complete(byIds, call.promptIds);
-    if (answer.finish === undefined && this.#tokensLeft() <= 0) answer.finish = "length";
+    if (answer.finish === undefined && this.#tokensLeft() <= 0) {
+      // With what was held back for a stop sequence.
+      answer.push({ text: "", ids: [], finish: "length" }, 0);
+    }
     if (answer.finish !== undefined) return undefined;
     return byIds.streamFrom({
       body,
