@@ -21,6 +21,23 @@ describe("server-sent events", () => {
     }
   });
 
+  it("come out without an empty line behind the last one, and without empty ones", () => {
+    const reader = new EventReader(1_000);
+    expect(reader.push(Buffer.from("data:\n\ndata: one\n\ndata: two\ndata: thr"))).toEqual(["one"]);
+    expect([reader.end(), reader.end()]).toEqual([["two\nthr"], []]);
+  });
+
+  it("tell errors that are errors by their names alone", () => {
+    const reader = new EventReader(1_000);
+    const stream = 'event: error\ndata: {"message":"no","code":400}\n\ndata: {"a":1}\n\nevent: error\ndata: oh no\n\n';
+    expect(reader.push(Buffer.from(`${stream}event: error\ndata: {"error":{}}\n\n`))).toEqual([
+      '{"error":{"message":"no","code":400}}',
+      '{"a":1}',
+      '{"error":"oh no"}',
+      '{"error":{}}',
+    ]);
+  });
+
   it("are limited, with and without an end", () => {
     const long = Buffer.from(`data: ${"x".repeat(200)}`);
     expect(() => new EventReader(100).push(long)).toThrow(/more than 100/);

@@ -121,6 +121,8 @@ export class HttpClient {
         response = undefined;
         return;
       }
+      const last = reader.end().filter((event) => event !== "[DONE]");
+      if (last.length > 0) yield last;
     } catch (error) {
       signal.throwIfAborted();
       if (stall.signal.aborted) {

@@ -125,7 +125,7 @@ const STATUSES: readonly [RegExp, number][] = [
 export function refuseErrors(event: unknown, resuming: boolean): Record<string, unknown> {
   const chunk = record(event);
   const error = chunk.object === "error" ? chunk : chunk.error;
-  if (error === undefined || error === null) return chunk;
+  if (error === undefined || error === null || error === "") return chunk;
   const { code, type, message } = record(error);
   const named = `${text(code)} ${text(type)}`;
   const told = Number(code);

@@ -8,6 +8,7 @@ export class EventReader {
   #rest = "";
   #data: string[] = [];
   #dataChars = 0;
+  #isError = false;
 
   constructor(lineCharsMax: number) {
     this.#lineCharsMax = lineCharsMax;
@@ -21,11 +22,7 @@ export class EventReader {
     for (let end = text.indexOf("\n", from); end >= 0; end = text.indexOf("\n", from)) {
       const line = text.slice(from, text[end - 1] === "\r" ? end - 1 : end);
       from = end + 1;
-      if (line === "") this.#end(events);
-      else if (line.startsWith("data:")) {
-        this.#data.push(line.slice(line[5] === " " ? 6 : 5));
-        this.#dataChars += line.length;
-      }
+      this.#take(line, events);
     }
     this.#rest = text.slice(from);
     if (this.#rest.length > this.#lineCharsMax || this.#dataChars > this.#lineCharsMax) {
@@ -34,9 +31,40 @@ export class EventReader {
     return events;
   }
 
+  /** @returns the last event, which some servers send without the empty line behind it. */
+  end(): string[] {
+    const events: string[] = [];
+    this.#take(this.#rest + this.#decoder.end(), events);
+    this.#rest = "";
+    this.#end(events);
+    return events;
+  }
+
+  #take(line: string, events: string[]): void {
+    if (line === "") this.#end(events);
+    else if (line.startsWith("event:")) this.#isError = line.slice(6).trim() === "error";
+    else if (line.startsWith("data:")) {
+      this.#data.push(line.slice(line[5] === " " ? 6 : 5));
+      this.#dataChars += line.length;
+    }
+  }
+
   #end(events: string[]): void {
-    if (this.#data.length > 0) events.push(this.#data.join("\n"));
+    const data = this.#data.join("\n");
+    if (data !== "") events.push(this.#isError ? asError(data) : data);
     this.#data = [];
     this.#dataChars = 0;
+    this.#isError = false;
   }
+}
+
+/** What is an error by its event's name alone says so in its data, too. */
+function asError(data: string): string {
+  let error: unknown = data;
+  try {
+    error = JSON.parse(data);
+  } catch {
+    // It is a sentence.
+  }
+  return typeof error === "object" && error !== null && "error" in error ? data : JSON.stringify({ error });
 }
