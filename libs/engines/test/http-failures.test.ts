@@ -363,3 +363,21 @@ describe("the HTTP engine", () => {
     await expect(open(rig.engine, CALL)).rejects.toMatchObject({ code: "engine_error" });
   });
 });
+
+it("calls go on where vLLM comes back without priority scheduling", async () => {
+  const rig = await makeHttpRig({ dialect: "vllm", tokenMs: 1 });
+  const chats = [0, 1].map((i) => chat(`With priority ${i}.`, { completionTokensMax: 60 }));
+  const wholes = [];
+  for (const one of chats) wholes.push(await complete(rig.engine, one));
+  const calls = await Promise.all(chats.map((one) => open(rig.engine, one)));
+  const first = await advance(rig.engine, calls, 3);
+  await rig.server.stop();
+  rig.server.options.noPriority = true;
+  await rig.server.start();
+  const rest = await advance(rig.engine, calls);
+  expect(calls.map((_, i) => `${first[i]?.text}${rest[i]?.text}`)).toEqual(wholes.map(({ text }) => text));
+  const later = await complete(rig.engine, chat("Another.", { completionTokensMax: 5 }));
+  expect(later.finish).toBe("length");
+  expect(rig.server.requests.at(-1)?.body).not.toHaveProperty("priority");
+  expect(rig.engine.server().failedCalls).toBe(0);
+});

@@ -76,6 +76,8 @@ export interface Dialect {
   healthy(): Promise<boolean>;
   /** Requests that the server holds now, running or waiting; undefined when it does not say. */
   load(): Promise<number | undefined>;
+  /** It took priorities when it was found, and does not any more: it was started again without them. */
+  withoutPriority?(): void;
   /** Slots that the server has now, and requests that it keeps waiting; each undefined when it does not say. */
   slotsNow?(): Promise<SlotsNow>;
 }

@@ -47,9 +47,10 @@ export class CallRun {
   }
 
   async #untilEnd(): Promise<void> {
-    const { health, limits, trials } = this.#server;
+    const { dialect, health, limits, trials } = this.#server;
     const { signal } = this.#stop;
     const retries = new Retries(limits);
+    let hasNoPriority = false;
     try {
       // It may have been here before: whoever leaves while the server is down is remembered.
       if (this.#call.crashes >= limits.crashesMax) throw crashedTooOften(this.#call.crashes);
@@ -67,6 +68,11 @@ export class CallRun {
         } catch (error) {
           signal.throwIfAborted();
           if (error instanceof NotPlain) continue;
+          if (!hasNoPriority && isOfPriority(error) && dialect.withoutPriority) {
+            hasNoPriority = true;
+            dialect.withoutPriority();
+            continue;
+          }
           if (!(error instanceof ServerFailure) || error.kind === "refused") throw error;
           await this.#failed(error, { before, downs, retries });
         }
@@ -276,6 +282,11 @@ export class CallRun {
     else call.error = new AutellixError("engine_error", undefined, { cause: error });
     this.#server.gaveUp(call.key, error);
   }
+}
+
+/** vLLM: "Got priority 1 but Priority scheduling is not enabled." */
+function isOfPriority(error: unknown): boolean {
+  return error instanceof ServerFailure && error.status === 400 && /priority scheduling/i.test(error.message);
 }
 
 function parsed(event: string, charsMax: number): unknown {

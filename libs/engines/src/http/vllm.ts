@@ -28,8 +28,9 @@ export interface VllmParts {
 }
 
 export function vllm(parts: VllmParts): Dialect {
-  const { client, facts, priority: takesPriority, unknownFinish } = parts;
+  const { client, facts, unknownFinish } = parts;
   const { model } = facts;
+  let takesPriority = parts.priority;
   const priorityOf = (priority: number) => (takesPriority ? { priority } : {});
   const idsBody = (request: IdsRequest) => ({
     ...samplingOf(request.body),
@@ -72,6 +73,9 @@ export function vllm(parts: VllmParts): Dialect {
     }),
     healthy: () => healthyAt(client, "/health"),
     load: () => metricSum(client, ["vllm:num_requests_running", "vllm:num_requests_waiting"]),
+    withoutPriority() {
+      takesPriority = false;
+    },
     slotsNow: async () => ({ queued: await metricSum(client, ["vllm:num_requests_waiting"]) }),
   };
 }
