@@ -1,4 +1,4 @@
-import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -41,11 +41,15 @@ describe("stored runs", () => {
     expect(readFileSync(path, "utf8").trimEnd().split("\n")).toHaveLength(2);
   });
 
-  test("damage before the last line is an error that names the line", () => {
+  test.each<[string, object]>([
+    ["something else", { nonsense: 1 }],
+    ["a run without results", { ...stored(2), result: {} }],
+    ["a run without its tenths", { ...stored(2), result: { ...stored(2).result, deciles: null } }],
+    ["a run without its engine", { ...stored(2), result: { ...stored(2).result, engine: undefined } }],
+  ])("a line that is %s is an error that names it", (_what, value) => {
     new RunStore(path).append(stored(1));
-    writeFileSync(path, `${readFileSync(path, "utf8")}{"nonsense": 1}\n`);
-    new RunStore(join(folder, "other.jsonl")).append(stored(2));
-    expect(() => new RunStore(path)).toThrow(/runs\.jsonl:2/);
+    appendFileSync(path, `${JSON.stringify(value)}\n`);
+    expect(() => new RunStore(path)).toThrow(/runs\.jsonl:2 is no stored run/);
   });
 });
 

@@ -77,8 +77,8 @@ describe("the traffic of a log", () => {
   test("comes at its recorded times in the open loop", async () => {
     const { programs } = await readRecording(linesOf(inputs), true);
     expect(programs[0]?.calls).toMatchObject([
-      { parents: [], gapMs: 0 },
-      { parents: [], gapMs: 690 },
+      { parents: [], arrivesMs: 0 },
+      { parents: [0], arrivesMs: 690 },
     ]);
   });
 
@@ -90,6 +90,30 @@ describe("the traffic of a log", () => {
     await expect(readRecording(linesOf([...inputs, call]), false)).rejects.toMatchObject({
       code: "log_line_invalid",
       message: expect.stringMatching(/^line \d+: callArrived cannot be read: /),
+    });
+    await expect(readRecording(linesOf([...inputs, joined("e3")]), false)).rejects.toMatchObject({
+      code: "log_line_invalid",
+      message:
+        "line 11: engineJoined cannot be read: at must be a time of 1000 (the input before) to 8796093022208, not 1",
+    });
+  });
+
+  const [, , firstArrival, , firstEnd] = inputs as [object, object, object, object, object];
+  test.each<[string, object]>([
+    ["batchCallsMax", { ...joined("e0"), capacity: { ...capacity, batchCallsMax: 0 } }],
+    ["kvBlocks", { ...joined("e0"), capacity: { ...capacity, kvBlocks: 10.5 } }],
+    ["blockTokens", { ...joined("e0"), capacity: { ...capacity, blockTokens: null } }],
+    ["hostBlocks", { ...joined("e0"), capacity: { ...capacity, hostBlocks: -1 } }],
+    ["promptTokens", { ...firstArrival, call: { ...arrived("t/c", "t/c", 5).call, promptTokens: "many" } }],
+    [
+      "contextTokens",
+      { ...firstEnd, report: { ...ended("t/a1", 5, 1).report, calls: [{ call: "t/a1", contextTokens: 1e300 }] } },
+    ],
+    ["completionTokens", ended("t/a1", 500, -4)],
+  ])("is refused with the line whose %s is damaged", async (field, input) => {
+    await expect(readRecording(linesOf([input, ...inputs]), false)).rejects.toMatchObject({
+      code: "log_line_invalid",
+      message: expect.stringMatching(new RegExp(`^line 2: \\w+ cannot be read: ${field} must be a whole number`)),
     });
   });
 });

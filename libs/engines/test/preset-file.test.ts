@@ -42,12 +42,29 @@ it.each<[string, unknown, string]>([
   ["null", null, "preset is missing"],
   ["without costs", { preset: { ...preset, cost: undefined } }, "preset.cost is missing"],
   ["a negative time", { preset: { ...preset, cost: { ...preset.cost, stepMs: -1 } } }, "preset.cost.stepMs must be"],
-  ["no batch", { preset: { ...preset, batchCallsMax: 0 } }, "preset.batchCallsMax must be a number of 1 or more"],
+  ["no batch", { preset: { ...preset, batchCallsMax: 0 } }, "preset.batchCallsMax must be a whole number of 1 or more"],
+  [
+    "half a call",
+    { preset: { ...preset, residentCallsMax: 2.5 } },
+    "preset.residentCallsMax must be a whole number of 1",
+  ],
+  [
+    "less than a block",
+    { preset: { ...preset, kvTokens: 15 } },
+    "preset.kvTokens must be a whole number of 16 or more",
+  ],
   ["text for a number", { preset: { ...preset, kvTokens: "many" } }, "preset.kvTokens must be"],
 ])("refuses %s in one line", async (name, value, message) => {
   const path = await file(`${name.replaceAll(" ", "-")}.json`, value);
   expect(() => readPreset(path)).toThrow(PresetError);
   expect(() => readPreset(path)).toThrow(message);
+});
+
+it("reads a file whose name has the mark of a hash", async () => {
+  const path = await file("run #1.json", { preset });
+  expect(readPreset(path)).toEqual(preset);
+  expect(presetId(path)).toMatch(/run #1\.json#[0-9a-f]{8}$/);
+  expect(readPreset(presetId(path))).toEqual(preset);
 });
 
 it("refuses what is neither a name nor a file", () => {

@@ -50,10 +50,11 @@ export class Clients {
     if (!spec) throw new RangeError(`no program ${index}`);
     const program = new SimProgram(index, spec);
     this.programs.set(program.id, program);
-    for (const [call, { decodeTokens, parents, gapMs }] of spec.calls.entries()) {
+    for (const [call, { decodeTokens, parents, gapMs, arrivesMs }] of spec.calls.entries()) {
       this.offeredTokens += decodeTokens;
       program.remainingMs += this.workOf(program, call);
-      if (parents.length === 0) this.world.callArrivesAt(program.arrivedAt + gapMs, program, call);
+      const after = arrivesMs ?? (parents.length === 0 ? gapMs : undefined);
+      if (after !== undefined) this.world.callArrivesAt(program.arrivedAt + after, program, call);
     }
   }
 
@@ -89,7 +90,8 @@ export class Clients {
     for (const child of program.children[call.index] ?? []) {
       const left = (program.parentsLeft[child] ?? 0) - 1;
       program.parentsLeft[child] = left;
-      if (left === 0) this.world.callArrivesAt(at + (calls[child]?.gapMs ?? 0), program, child);
+      const { gapMs = 0, arrivesMs } = calls[child] ?? {};
+      if (left === 0 && arrivesMs === undefined) this.world.callArrivesAt(at + gapMs, program, child);
     }
     if (program.endedCalls === calls.length) this.programEnds(program, at);
   }

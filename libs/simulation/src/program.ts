@@ -5,6 +5,8 @@ export interface CallSpec {
   parents: readonly number[];
   /** Interrupt (think or tool time) between the end of the last parent and the arrival of this call. ms */
   gapMs: number;
+  /** Open loop: it arrives this long after its program, whether its parents have ended or not. ms */
+  arrivesMs?: number;
   /** Branch of the program, when it has several. */
   thread?: string;
   /** Call whose whole context (prompt and answer) this prompt begins with; undefined: it begins with the shared prompt. */

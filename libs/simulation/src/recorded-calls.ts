@@ -13,6 +13,10 @@ import type { TracedCall } from "@autellix/protocol/call-trace";
 
 /** A log is of one pool, which serves one model; its name is not in it. */
 const RECORDED_MODEL = "recorded";
+/** Tokens, blocks or calls: what is beyond it is damage. */
+const COUNT_MAX = 2 ** 40;
+/** In the year 2248, as Unix time; what is beyond it is damage. ms */
+const AT_MAX = 2 ** 43;
 
 export interface RecordedCall {
   id: CallId;
@@ -35,19 +39,25 @@ export interface RecordedCall {
 export class RecordedCalls {
   private readonly calls = new Map<CallId, RecordedCall>();
   private readonly joined = new Set<EngineId>();
+  /** A leader's clock is monotonic. */
+  private heardAt: Millis = 0;
   /** Engines at one time, at most. */
   enginesMax = 0;
   /** What the first engine could do; the engines of a pool are alike. */
   capacity: EngineCapacity | undefined;
 
+  /** @throws RangeError for an input whose numbers no call, engine or clock can have: the log is damaged. */
   hear(input: Input): void {
+    if (!(input.at >= this.heardAt && input.at <= AT_MAX))
+      throw new RangeError(`at must be a time of ${this.heardAt} (the input before) to ${AT_MAX}, not ${input.at}`);
+    this.heardAt = input.at;
     switch (input.kind) {
       case "callArrived":
         if (!this.calls.has(input.call.id)) this.calls.set(input.call.id, newCall(input.call, input.at));
         break;
       case "engineJoined":
         this.joined.add(input.engine);
-        this.capacity ??= input.capacity;
+        this.capacity ??= checkedCapacity(input.capacity);
         this.enginesMax = Math.max(this.enginesMax, this.joined.size);
         break;
       case "engineLost":
@@ -70,6 +80,7 @@ export class RecordedCalls {
 
   private grown(id: CallId, contextTokens: number): void {
     const call = this.calls.get(id);
+    checkCount("contextTokens", contextTokens);
     if (call && contextTokens > call.promptTokens) call.decodeTokens = contextTokens - call.promptTokens;
   }
 
@@ -77,6 +88,8 @@ export class RecordedCalls {
   private finished(finished: FinishedCall, at: Millis): void {
     const call = this.calls.get(finished.call);
     const { contextTokens, completionTokens } = finished;
+    if (contextTokens !== undefined) checkCount("contextTokens", contextTokens);
+    if (completionTokens !== undefined) checkCount("completionTokens", completionTokens, 0, contextTokens);
     if (call?.endedAt === undefined && call && contextTokens !== undefined) {
       call.decodeTokens = completionTokens ?? Math.max(0, contextTokens - call.promptTokens);
       call.promptTokens = contextTokens - call.decodeTokens;
@@ -93,8 +106,24 @@ export class RecordedCalls {
 }
 
 function newCall({ id, program, thread, parents = [], promptTokens }: ArrivedCall, at: Millis): RecordedCall {
+  checkCount("promptTokens", promptTokens);
+  if (!Array.isArray(parents)) throw new RangeError("parents must be a list");
   const ended = { decodeTokens: 0, endedAt: undefined, status: undefined };
   return { id, program, thread, parents, arrivedAt: at, promptTokens, ...ended };
+}
+
+function checkedCapacity(capacity: EngineCapacity): EngineCapacity {
+  for (const field of ["batchCallsMax", "residentCallsMax", "kvBlocks", "blockTokens"] as const)
+    checkCount(field, capacity[field], 1);
+  checkCount("hostBlocks", capacity.hostBlocks ?? 0);
+  return capacity;
+}
+
+/** Of what a log says: nothing has checked it before. */
+function checkCount(field: string, value: unknown, min = 0, max = COUNT_MAX): void {
+  const isCount = typeof value === "number" && Number.isInteger(value) && value >= min && value <= max;
+  if (!isCount)
+    throw new RangeError(`${field} must be a whole number of ${min} to ${max}, not ${JSON.stringify(value)}`);
 }
 
 /**

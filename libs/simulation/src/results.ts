@@ -128,13 +128,21 @@ function waitedMs(call: SimCall, at: number): number {
   return Math.max(0, (call.endedAt ?? at) - call.arrivedAt - call.serviceMs);
 }
 
-/** Back from the call that ended last, by the parent that ended last. While a program runs: from its last arrival. */
+/**
+ * Back from the call that ended last, by the parent that ended last. While a program runs: from its last arrival. In
+ * the open loop a call can arrive before its parent has ended: then the parent counts up to that arrival.
+ */
 function pathOf(program: SimProgram, at: number) {
   const sums = { responseMs: 0, pathServiceMs: 0, pathWaitingMs: 0 };
+  let until = at;
   for (let call = lastCall(program); call; call = lastOf(program, program.spec.calls[call.index]?.parents)) {
-    sums.responseMs += (call.endedAt ?? at) - call.arrivedAt;
-    sums.pathServiceMs += call.serviceMs;
-    sums.pathWaitingMs += waitedMs(call, at);
+    const wholeMs = (call.endedAt ?? at) - call.arrivedAt;
+    const countedMs = Math.min(call.endedAt ?? at, until) - call.arrivedAt;
+    const share = countedMs < wholeMs ? countedMs / wholeMs : 1;
+    sums.responseMs += countedMs;
+    sums.pathServiceMs += call.serviceMs * share;
+    sums.pathWaitingMs += waitedMs(call, at) * share;
+    until = call.arrivedAt;
   }
   return sums;
 }

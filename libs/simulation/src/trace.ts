@@ -91,8 +91,9 @@ class Program {
     return this.#read.map(({ call, parents, thread, extends: base }) => {
       const since = parents.reduce((max, parent) => Math.max(max, this.#endOf(parent)), startMs);
       return {
-        parents: loop === "open" ? [] : parents,
-        gapMs: call.arrivedAtMs - (loop === "open" ? startMs : since),
+        parents,
+        gapMs: call.arrivedAtMs - since,
+        ...(loop === "open" ? { arrivesMs: call.arrivedAtMs - startMs } : {}),
         thread,
         extends: base,
         newPromptTokens: Math.max(1, call.promptTokens - (base === undefined ? 0 : this.#contextOf(base))),

@@ -215,7 +215,7 @@ describe("recorded calls", () => {
       incarnation: "i",
       capacity,
     });
-    const lost: Input = { kind: "engineLost", at: 401, engine, cause: "exit" };
+    const lost: Input = { kind: "engineLost", at: 400, engine, cause: "exit" };
     expect(collect([lost, joined("e2"), joined("e3"), joined("e3")]).enginesMax).toBe(2);
   });
 

@@ -38,6 +38,8 @@ async function main(args: readonly string[]): Promise<void> {
   process.on("SIGINT", () => bench.stop());
   try {
     const sections = await playPieces(bench, options);
+    if (sections.length === 0)
+      throw new UsageError("none of these pieces is of these workloads, systems and protocols");
     const machine = await describeMachine(commandLine("bench:paper", args));
     const runsByCode = Object.fromEntries(bench.runsByCode);
     const wallS = (performance.now() - startedMs) / 1_000;

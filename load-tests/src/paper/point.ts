@@ -26,7 +26,7 @@ export interface PointResult {
   slowdowns: (number | undefined)[];
   slowdownWorst: number;
   callClasses: CallClass[];
-  /** Share of prompt tokens that were not computed. */
+  /** Share of prompt tokens that were not computed: found on the engine, or loaded from its host tier. */
   hitRate: number;
   /** Means over seeds. */
   engine: EngineSums;
@@ -47,7 +47,8 @@ export function pointOf(spec: PointSpec, seeds: readonly number[], runs: readonl
   const programs = sum((run) => run.programs);
   const workShare = sum((run) => run.completedWork) / sum((run) => run.offeredWork);
   const [waitingMs, serviceMs] = [sum((run) => run.waitingMs), sum((run) => run.serviceMs)];
-  const [cached, prefilled] = [sum((run) => run.engine.cachedTokens), sum((run) => run.engine.prefilledTokens)];
+  const found = sum(({ engine }) => engine.cachedTokens + engine.hostHitTokens);
+  const prefilled = sum((run) => run.engine.prefilledTokens);
   const deciles = mergeDeciles(runs.map((run) => run.deciles));
   const calls = Math.max(
     1,
@@ -68,7 +69,7 @@ export function pointOf(spec: PointSpec, seeds: readonly number[], runs: readonl
     slowdowns: meanSlowdowns(deciles),
     slowdownWorst: Math.max(...deciles.slowdownMax),
     callClasses: mergeClasses(runs.map((run) => run.callClasses)),
-    hitRate: cached / Math.max(1, cached + prefilled),
+    hitRate: found / Math.max(1, found + prefilled),
     engine: meanEngine(runs.map((run) => run.engine)),
     makespanS: sum((run) => run.endedAtMs) / runs.length / 1_000,
     promotionsPerCall: sum((run) => run.promotions) / calls,

@@ -65,6 +65,16 @@ function parseRun(line: string): StoredRun | undefined {
   }
 }
 
+/** Whether points can be made of it; its numbers are taken as they are. */
 function isStoredRun(value: unknown): value is StoredRun {
-  return typeof value === "object" && value !== null && "key" in value && "spec" in value && "result" in value;
+  const { key, code, spec, result } = fieldsOf(value);
+  const { tokenLatencyS, callClasses, deciles, engine } = fieldsOf(result);
+  const { programs, slowdown, slowdownMax } = fieldsOf(deciles);
+  const lists = [tokenLatencyS, callClasses, programs, slowdown, slowdownMax];
+  const areObjects = [spec, engine].every((part) => typeof part === "object" && part !== null);
+  return typeof key === "string" && typeof code === "string" && areObjects && lists.every(Array.isArray);
+}
+
+function fieldsOf(value: unknown): Record<string, unknown> {
+  return typeof value === "object" && value !== null ? { ...value } : {};
 }

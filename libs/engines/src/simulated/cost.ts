@@ -38,6 +38,9 @@ export interface SwapCost {
   copyMs: number;
 }
 
+/** Tokens of context in a block of KV: vLLM's default. */
+export const BLOCK_TOKENS = 16;
+
 /** What a live engine needs to know. */
 export interface Preset {
   cost: CostModel;

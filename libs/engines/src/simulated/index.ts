@@ -11,7 +11,7 @@ import type { Engine, EngineCall, EngineCounters, OpenCall, StepCall, StepResult
 import { AnswerText } from "../text.ts";
 import { SimulatedCall } from "./call.ts";
 import { type EngineClock, realClock } from "./clock.ts";
-import { attendedBy, type Preset, type PresetName, presets, stepCost, swapTime } from "./cost.ts";
+import { attendedBy, BLOCK_TOKENS, type Preset, type PresetName, presets, stepCost, swapTime } from "./cost.ts";
 import { promptTokensOf } from "./prompt.ts";
 import { decodeWords, END_ID, idAt, isId } from "./words.ts";
 
@@ -35,7 +35,6 @@ export interface SimulatedOptions {
   hostKvBytesMax?: number;
 }
 
-const BLOCK_TOKENS = 16;
 const HELD_CALLS_MAX = 1024;
 
 export function openSimulatedEngine(options: SimulatedOptions): Engine {

@@ -1,7 +1,7 @@
 /** Presets by name, or from a file that `npm run calibrate` wrote. */
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { type EnginePreset, isPresetName, presets } from "./cost.ts";
+import { BLOCK_TOKENS, type EnginePreset, isPresetName, presets } from "./cost.ts";
 
 /** A preset cannot be used; `message` is one line for a person. */
 export class PresetError extends Error {
@@ -16,19 +16,28 @@ export interface PresetFile {
 
 /** May be left out of a file. */
 const OPTIONAL = new Set(["attendedTokenMs", "mixedMs", "prefillMs"]);
-/** Zero of them would be no engine. */
-const AT_LEAST_ONE = new Set([
+/** Less of them would be no engine; all others may be 0. A block is the least that an engine can hold. */
+const LEAST = new Map([
+  ["batchCallsMax", 1],
+  ["residentCallsMax", 1],
+  ["contextTokensMax", 1],
+  ["kvTokens", BLOCK_TOKENS],
+  ["sliceTokens", 1],
+  ["outBytesPerMs", 1],
+  ["inBytesPerMs", 1],
+]);
+/** Calls and tokens are counted; all others are times, bytes and speeds. */
+const WHOLE = new Set([
   "batchCallsMax",
   "residentCallsMax",
   "contextTokensMax",
   "kvTokens",
+  "hostKvTokens",
   "sliceTokens",
-  "outBytesPerMs",
-  "inBytesPerMs",
 ]);
-/** Between a file and the beginning of its hash. */
-const HASH_MARK = "#";
 const HASH_CHARS = 8;
+/** Behind a file, the beginning of its hash: the end of what `presetId` gives. */
+const HASH_END = new RegExp(`#[0-9a-f]{${HASH_CHARS}}$`);
 
 /**
  * @param text a preset's name, or a file; also what `presetId` gave.
@@ -36,7 +45,7 @@ const HASH_CHARS = 8;
  */
 export function readPreset(text: string): EnginePreset {
   if (isPresetName(text)) return presets[text];
-  const [file = ""] = text.split(HASH_MARK);
+  const file = text.replace(HASH_END, "");
   return presetOfJson(readText(file), file);
 }
 
@@ -45,7 +54,7 @@ export function presetId(text: string): string {
   if (isPresetName(text)) return text;
   readPreset(text);
   const hash = createHash("sha256").update(readText(text)).digest("hex").slice(0, HASH_CHARS);
-  return `${text}${HASH_MARK}${hash}`;
+  return `${text}#${hash}`;
 }
 
 function readText(file: string): string {
@@ -77,9 +86,16 @@ function checked(shape: object, value: unknown, path: string): object {
     const field = given[key];
     if (field === undefined && OPTIONAL.has(key)) continue;
     if (typeof expected === "object") result[key] = checked(expected, field, `${path}.${key}`);
-    else if (typeof field === "number" && Number.isFinite(field) && field >= (AT_LEAST_ONE.has(key) ? 1 : 0))
-      result[key] = field;
-    else throw new PresetError(`${path}.${key} must be a number of ${AT_LEAST_ONE.has(key) ? 1 : 0} or more`);
+    else if (isFieldOf(key, field)) result[key] = field;
+    else {
+      const kind = WHOLE.has(key) ? "whole number" : "number";
+      throw new PresetError(`${path}.${key} must be a ${kind} of ${LEAST.get(key) ?? 0} or more`);
+    }
   }
   return result;
+}
+
+function isFieldOf(key: string, value: unknown): value is number {
+  if (typeof value !== "number" || value < (LEAST.get(key) ?? 0)) return false;
+  return WHOLE.has(key) ? Number.isSafeInteger(value) : Number.isFinite(value);
 }
