@@ -33,11 +33,27 @@ it.each(["vllm", "sglang"] as const)(
   },
 );
 
+it("an answer whose count came before its end has that count", async () => {
+  const rig = await makeHttpRig({ dialect: "openai", tokensPerChunk: 3 });
+  const asked = chat("Tell me something.", { completionTokensMax: 41 });
+  const counted = async () => {
+    const call = await open(rig.engine, asked);
+    await advanceOne(rig.engine, call);
+    return call.completionTokens;
+  };
+  const told = await counted();
+  rig.server.mischief = { tellsNoCount: true };
+  expect(await counted()).toBeLessThan(told);
+  rig.server.mischief = { tellsNoCount: "was told" };
+  expect(await counted()).toBe(told);
+});
+
 describe.each(["vllm", "sglang", "llama-server"] as const)("on %s, a call goes on by its ids", (dialect) => {
   it.each<[string, Mischief]>([
     ["when the stream is closed", { after: { tokens: 7, times: 1, what: "close" } }],
     ["when the stream ends before the answer", { after: { tokens: 7, times: 1, what: "end" } }],
     ["when the server stalls", { after: { tokens: 7, times: 1, what: "stall" } }],
+    ["when it stalls behind comments", { after: { tokens: 7, times: 1, what: "murmur" } }],
     ["when an event is no JSON", { after: { tokens: 7, times: 1, what: "garbage" } }],
     ["when a line is too long", { after: { tokens: 7, times: 1, what: "huge line" } }],
     ["when the stream tells an error", { after: { tokens: 7, times: 1, what: "error event" } }],
@@ -102,6 +118,8 @@ describe("a call fails", () => {
   it.each([
     [400, message("top_k must be positive. More of it."), "invalid_request", "top_k must be positive."],
     [422, { detail: "Field required" }, "invalid_request", "Field required"],
+    [400, "Only greedy sampling here, e.g. temperature 0. Secret.", "invalid_request", "e.g. temperature 0."],
+    [400, [{ error: { code: 400, message: "Bad schema." } }], "invalid_request", "Bad schema."],
     [
       400,
       message("This model's maximum context length is 4096 tokens. However, you asked for more."),
@@ -127,6 +145,31 @@ describe("a call fails", () => {
     expect((error as Error).message.length).toBeLessThan(400);
     expect(rig.lines.join("\n")).not.toContain(SECRET);
     expect(rig.server.requests).toHaveLength(1);
+  });
+
+  it.each([
+    [400, { error: { message: "Too low.", param: "top_k" } }, "top_k"],
+    [
+      422,
+      { detail: [{ loc: ["body", "messages", 0, "role"], msg: "Field required", type: "missing" }] },
+      "messages[0].role",
+    ],
+    [400, { error: { message: "Too low.", param: `${SECRET} as a field` } }, undefined],
+    [500, { error: { message: "Too low.", param: "top_k" } }, undefined],
+  ])("with the field that it names at status %i (%#)", async (code, body, param) => {
+    const rig = await makeHttpRig({ dialect: "vllm" }, { limits: { triesMax: 1 } });
+    rig.server.mischief = { status: { code, times: 10, body } };
+    const error = await failed(rig);
+    expect(error).toMatchObject({ param });
+    if (code === 422) expect(error).toMatchObject({ message: expect.stringContaining("messages[0].role: Field req") });
+  });
+
+  it("when an answer that is no error by its status is one by its words", async () => {
+    const rig = await makeHttpRig({ dialect: "vllm" });
+    rig.server.mischief = {
+      status: { code: 200, times: 1, body: { error: { message: "No such field.", code: 400 } } },
+    };
+    expect(await failed(rig)).toMatchObject({ code: "invalid_request", message: "No such field." });
   });
 
   it("when the stream itself says that the request is at fault", async () => {

@@ -38,6 +38,15 @@ describe("server-sent events", () => {
     ]);
   });
 
+  it("are told from comments, which move nothing", () => {
+    const reader = new EventReader(1_000);
+    const moved = [": keep", "-alive\n\n:\n", "\n", "da", "ta: 1\n", "\n", ":\n\n", "event: x\n"].map((text) => {
+      reader.push(Buffer.from(text));
+      return reader.moved;
+    });
+    expect(moved).toEqual([false, false, false, true, true, false, false, true]);
+  });
+
   it("are limited, with and without an end", () => {
     const long = Buffer.from(`data: ${"x".repeat(200)}`);
     expect(() => new EventReader(100).push(long)).toThrow(/more than 100/);
@@ -186,6 +195,13 @@ describe("a chunk of a chat", () => {
     ],
   ])("with usage %j counts only what are counts", (usage, expected) => {
     expect(read({ choices: [], usage }).usage).toEqual(expected);
+  });
+
+  it("is of the choice that was asked for, wherever it stands", () => {
+    const other = { index: 1, delta: { content: "other" }, finish_reason: "stop" };
+    expect(read({ choices: [other, { index: 0, delta: { content: "own" } }] })).toMatchObject({ text: "own" });
+    expect(read({ choices: [other] })).toEqual({ text: "", ids: undefined });
+    expect(read({ choices: [{ delta: { content: "own" } }] })).toMatchObject({ text: "own" });
   });
 
   it("with parts of content has their text, and thoughts as thoughts", () => {

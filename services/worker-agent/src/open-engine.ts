@@ -24,7 +24,7 @@ export const engineConfig = {
   AUTELLIX_API_KEY_ENV: envText().optional(),
   /** `http`: file with certificates (PEM) that the server's may go back to. */
   AUTELLIX_CA: envText().optional(),
-  /** `http`: a stream of the server without a byte for so long is given up and begun again. */
+  /** `http`: a stream of the server without an event for so long is given up and begun again. */
   AUTELLIX_STALL_MS_MAX: envInt({ min: 1_000, max: 3_600_000 }).optional(),
   /** Sequences that one step may advance. Default: the engine's own, as for the next two. */
   AUTELLIX_BATCH_CALLS_MAX: envInt({ min: 1, max: 4_096 }).optional(),

@@ -2,7 +2,7 @@
 import http, { type IncomingMessage } from "node:http";
 import https from "node:https";
 import { getCACertificates } from "node:tls";
-import { failureOf, retryAfterOf, ServerFailure } from "./failure.ts";
+import { failureOf, refuseErrors, retryAfterOf, ServerFailure } from "./failure.ts";
 import type { HttpLimits } from "./options.ts";
 import { EventReader } from "./sse.ts";
 
@@ -106,14 +106,16 @@ export class HttpClient {
       }
       const type = response.headers["content-type"] ?? "";
       if (!type.startsWith("text/event-stream")) {
+        // Some proxies put errors into answers that are none by their status.
+        refuseErrors(parsed(await readBeginning(response, ERROR_BYTES_MAX)), resuming);
         throw new ServerFailure("refused", `the answer is ${type.slice(0, 60) || "of no type"}, not a stream`, {
           sentence: "The engine's server did not answer with a stream.",
         });
       }
       const reader = new EventReader(this.#limits.lineCharsMax);
       for await (const bytes of response.iterator({ destroyOnReturn: false })) {
-        stall.moved();
         const events = reader.push(bytes as Uint8Array);
+        if (reader.moved) stall.moved();
         const done = events.indexOf("[DONE]");
         if (events.length > 0) yield done < 0 ? events : events.slice(0, done);
         if (done < 0) continue;
@@ -126,7 +128,7 @@ export class HttpClient {
     } catch (error) {
       signal.throwIfAborted();
       if (stall.signal.aborted) {
-        throw new ServerFailure("broken", `no byte for ${this.#limits.stallMsMax} ms`, {
+        throw new ServerFailure("broken", `nothing for ${this.#limits.stallMsMax} ms`, {
           sentence: "The engine's server stalled.",
           stalled: true,
         });

@@ -126,10 +126,16 @@ export function finishOf(value: unknown, unknown: (reason: string) => void): Fin
   return known ?? "stop";
 }
 
+/** Of a chunk or an answer. We ask for one; a server may send chunks of others, of speculation or of its own. */
+export function choiceOf({ choices }: Record<string, unknown>): Record<string, unknown> {
+  const all = Array.isArray(choices) ? choices.map(record) : [];
+  return all.find(({ index }) => index === 0 || index === undefined || index === null) ?? {};
+}
+
 /** One chunk of OpenAI's chat stream, with vLLM's ids where they are. */
 export function readChatChunk(event: unknown, resuming: boolean, unknownFinish: (reason: string) => void): Piece {
   const chunk = refuseErrors(event, resuming);
-  const choice = record(Array.isArray(chunk.choices) ? chunk.choices[0] : undefined);
+  const choice = choiceOf(chunk);
   const { role: _role, content, ...others } = record(choice.delta);
   const said = saidIn(content);
   const delta = Object.fromEntries(
@@ -168,7 +174,7 @@ function saidIn(content: unknown): { text: string; thought: string } {
 /** One chunk of OpenAI's completion stream, as vLLM and SGLang extend it. */
 export function readTextChunk(event: unknown, resuming: boolean, unknownFinish: (reason: string) => void): Piece {
   const chunk = refuseErrors(event, resuming);
-  const choice = record(Array.isArray(chunk.choices) ? chunk.choices[0] : undefined);
+  const choice = choiceOf(chunk);
   const finish = finishOf(choice.finish_reason, unknownFinish);
   const usage = usageOf(chunk.usage);
   return {

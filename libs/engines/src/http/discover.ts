@@ -1,6 +1,6 @@
 /** What a server is and what it can hold, as it says itself. */
 import type { HttpClient, Reply, RequestOptions } from "./client.ts";
-import type { Dialect, ServerFacts } from "./dialect.ts";
+import { choiceOf, type Dialect, type ServerFacts } from "./dialect.ts";
 import { failureOf, idList, number, record, ServerFailure, text } from "./failure.ts";
 import { llamaServer } from "./llama-server.ts";
 import { samplesOf } from "./metrics.ts";
@@ -201,8 +201,7 @@ async function tryVllm(client: HttpClient, model: string): Promise<{ ids: boolea
 }
 
 function hasIds(answer: unknown): boolean {
-  const { choices } = record(answer);
-  return idList(record(Array.isArray(choices) ? choices[0] : undefined).token_ids) !== undefined;
+  return idList(choiceOf(record(answer)).token_ids) !== undefined;
 }
 
 async function discoverSglang(client: HttpClient, model: ListedModel, wanted: Wanted): Promise<Dialect> {
@@ -227,9 +226,8 @@ async function trySglang(client: HttpClient, model: string): Promise<boolean> {
   const messages = [{ role: "user", content: "a" }];
   const chat = { model, messages, max_tokens: 1, return_prompt_token_ids: true };
   const first = await settled(client, "POST", "/v1/chat/completions", chat, { generates: true });
-  const { choices, prompt_token_ids } = record(first.json);
-  const choice = record(Array.isArray(choices) ? choices[0] : undefined);
-  const prompt = idList(choice.prompt_token_ids) ?? idList(prompt_token_ids);
+  const answer = record(first.json);
+  const prompt = idList(choiceOf(answer).prompt_token_ids) ?? idList(answer.prompt_token_ids);
   if (first.status !== 200 || prompt === undefined) return false;
   const asked = { model, prompt, max_tokens: 1, return_token_ids: true };
   const reply = await settled(client, "POST", "/v1/completions", asked, { generates: true });

@@ -10,6 +10,8 @@ export type FailureKind = "unreachable" | "broken" | "busy" | "refused";
 interface FailureMore {
   status?: number;
   code?: ErrorCode;
+  /** Of a `refused` request: the field at fault. */
+  param?: string;
   sentence?: string;
   cause?: unknown;
   hint?: string;
@@ -26,6 +28,7 @@ export class ServerFailure extends Error {
   readonly status: number | undefined;
   /** Of a `refused` request: what the call fails with. */
   readonly code: ErrorCode;
+  readonly param: string | undefined;
   /** For logs: never what the server said, since that may quote a prompt (S12). */
   readonly reason: string;
   /** The option that an operator may have to set. */
@@ -42,6 +45,7 @@ export class ServerFailure extends Error {
     this.kind = kind;
     this.status = more.status;
     this.code = more.code ?? "engine_error";
+    this.param = more.param;
     this.reason = reason;
     this.hint = more.hint;
     this.retryAfterMs = more.retryAfterMs;
@@ -49,11 +53,16 @@ export class ServerFailure extends Error {
   }
 
   toError(): AutellixError {
-    return new AutellixError(this.code, this.message, { cause: this });
+    const { code, message, param } = this;
+    return new AutellixError(code, message, { ...(param === undefined ? {} : { param }), cause: this });
   }
 }
 
 const SENTENCE_CHARS_MAX = 300;
+/** The end of a sentence; dots of abbreviations are none. */
+const SENTENCE_END = /(?<!\b(?:e\.g|i\.e|vs|cf|etc|approx|incl|resp|no|max|min))[.!?](?= |$)/i;
+/** A path in a request, which quotes nothing of it: `messages[0].content`. */
+const PARAM = /^[\w.[\]-]{1,80}$/;
 const TOO_LONG =
   /context[ _](?:length|size|window)|maximum context|exceed_context_size|max_model_len|longer than the maximum|too many tokens/i;
 
@@ -92,7 +101,8 @@ export function failureOf({ status, text, retryAfterMs }: FailedReply, resuming 
   // What is wrong with the client's own request, a server says best.
   const own = code !== "engine_error" && /[.!?…]$/.test(said);
   const refused = `The engine's server refused the call with status ${status}${behind(said)}`;
-  return new ServerFailure("refused", `status ${status}`, { status, code, sentence: own ? said : refused });
+  const field = code !== "engine_error" && PARAM.test(param) ? { param } : {};
+  return new ServerFailure("refused", `status ${status}`, { status, code, sentence: own ? said : refused, ...field });
 }
 
 /** Statuses that say nothing of the request: it may be sent again. */
@@ -161,30 +171,46 @@ export function tooLong(
   );
 }
 
-/** OpenAI's shape, FastAPI's, and what stands in between. */
+/** OpenAI's shape, FastAPI's, Google's list, plain text, and what stands in between. */
 function serverError(body: string): ServerError {
   const none = { message: "", type: "", param: "" };
   let value: unknown;
   try {
     value = JSON.parse(body);
   } catch {
-    return none;
+    // A page is nothing to show.
+    return /^\s*</.test(body) ? none : { ...none, message: body };
   }
-  const { error, detail, message, object } = record(value);
+  if (typeof value === "string") return { ...none, message: value };
+  const { error, detail, message, object } = record(Array.isArray(value) ? value[0] : value);
   if (typeof error === "string") return { ...none, message: error };
-  const inner = error === undefined && (object === "error" || message !== undefined) ? record(value) : record(error);
+  const own = error === undefined && (object === "error" || message !== undefined);
+  const inner = record(own ? (Array.isArray(value) ? value[0] : value) : error);
+  const first = record(Array.isArray(detail) ? detail[0] : undefined);
+  const at = fieldOf(first.loc);
+  const told = text(first.msg) === "" ? "" : `${at === "" ? "" : `${at}: `}${text(first.msg)}`;
   return {
-    message: text(inner.message) || text(detail),
+    message: text(inner.message) || text(detail) || told,
     type: `${text(inner.code)} ${text(inner.type)}`,
-    param: text(inner.param),
+    param: text(inner.param) || at,
   };
+}
+
+/** FastAPI's place of what it does not like: `["body", "messages", 0, "role"]`. */
+function fieldOf(loc: unknown): string {
+  if (!Array.isArray(loc)) return "";
+  const steps = loc[0] === "body" ? loc.slice(1) : loc;
+  return steps.reduce<string>(
+    (path, step) => (typeof step === "number" ? `${path}[${step}]` : `${path === "" ? "" : `${path}.`}${text(step)}`),
+    "",
+  );
 }
 
 /** A server's message as one sentence of ours: one line, no control characters, limited. */
 export function sentence(message: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is taken out.
   const line = message.replace(/[\u0000-\u001f\u007f\s]+/g, " ").trim();
-  const end = line.search(/[.!?](?: |$)/);
+  const end = line.search(SENTENCE_END);
   const first = end < 0 ? line : line.slice(0, end + 1);
   return first.length <= SENTENCE_CHARS_MAX ? first : `${first.slice(0, SENTENCE_CHARS_MAX)}…`;
 }

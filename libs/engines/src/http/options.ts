@@ -39,7 +39,7 @@ export interface HttpLimits {
    * tenth of the 250 ms that it may take; and 40 steps a second cost the agent a few ms of CPU.
    */
   stepMs: number;
-  /** Without a byte for so long a stream is given up and taken up again: longer than the prefill of a full context. */
+  /** Without an event for so long a stream is given up and taken up again: longer than the prefill of a full context. */
   stallMsMax: number;
   /** For all requests that generate nothing. */
   answerMsMax: number;

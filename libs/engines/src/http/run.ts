@@ -205,6 +205,7 @@ export class CallRun {
     const resumes = began > 0;
     let streamTokens = 0;
     let usage: Piece["usage"];
+    let isOfEnd = false;
     const end = new AbortController();
     let timer: NodeJS.Timeout | undefined;
     const signal = AbortSignal.any([this.#stop.signal, end.signal]);
@@ -216,9 +217,9 @@ export class CallRun {
             piece = await dialect.byIds.repair(piece, streamTokens, signal);
           }
           piece = await this.#untilStop(piece, signal);
-          usage = piece.usage ?? usage;
           const isFirst = streamTokens === 0;
           streamTokens = this.#take(piece, streamTokens, began);
+          if (piece.usage !== undefined) [usage, isOfEnd] = [piece.usage, this.#ends];
           if (isFirst && streamTokens > 0) call.prefilledTokens += call.promptTokens + began;
           this.flows = true;
         }
@@ -230,9 +231,12 @@ export class CallRun {
       }
     } finally {
       clearTimeout(timer);
-      // Some servers tell it with every chunk, and count on: the last one counts.
-      if (usage !== undefined) this.#server.evaluated(usage.promptTokens, usage.cachedTokens);
-      else if (streamTokens > 0) this.#server.evaluated(call.promptTokens + began, undefined);
+      // Some servers tell it with every chunk, and count on: the last one counts. One before the end may lag behind.
+      if (usage !== undefined) {
+        const counted = began + usage.completionTokens;
+        if (this.#ends && (isOfEnd || counted >= call.answer.tokens)) call.countedTokens = counted;
+        this.#server.evaluated(usage.promptTokens, usage.cachedTokens);
+      } else if (streamTokens > 0) this.#server.evaluated(call.promptTokens + began, undefined);
     }
     if (call.answer.finish === undefined) {
       throw new ServerFailure("broken", "the stream ended before the answer", {
@@ -263,16 +267,13 @@ export class CallRun {
     }
     call.answer.push(piece, streamTokens);
     if (this.#ends && piece.endToken === true) call.endedByToken();
-    if (piece.usage !== undefined) this.#count(piece.usage, began);
+    if (piece.usage !== undefined && began === 0) this.#countPrompt(piece.usage);
     return piece.tokensTotal ?? streamTokens + (piece.ids?.length ?? (piece.text === "" ? 0 : 1));
   }
 
-  #count(usage: NonNullable<Piece["usage"]>, began: number): void {
-    const call = this.#call;
-    if (this.#ends) call.countedTokens = began + usage.completionTokens;
-    if (began > 0) return;
-    call.promptTokens = usage.promptTokens;
-    call.cachedTokens = Math.min(usage.cachedTokens ?? 0, usage.promptTokens);
+  #countPrompt({ promptTokens, cachedTokens = 0 }: NonNullable<Piece["usage"]>): void {
+    this.#call.promptTokens = promptTokens;
+    this.#call.cachedTokens = Math.min(cachedTokens, promptTokens);
   }
 
   #fail(error: unknown): void {

@@ -9,6 +9,8 @@ export class EventReader {
   #data: string[] = [];
   #dataChars = 0;
   #isError = false;
+  /** The last bytes were of an event: comments only keep a connection open, also of a server that hangs. */
+  moved = false;
 
   constructor(lineCharsMax: number) {
     this.#lineCharsMax = lineCharsMax;
@@ -18,6 +20,7 @@ export class EventReader {
   push(bytes: Uint8Array): string[] {
     const text = this.#rest + this.#decoder.write(bytes);
     const events: string[] = [];
+    this.moved = false;
     let from = 0;
     for (let end = text.indexOf("\n", from); end >= 0; end = text.indexOf("\n", from)) {
       const line = text.slice(from, text[end - 1] === "\r" ? end - 1 : end);
@@ -25,6 +28,7 @@ export class EventReader {
       this.#take(line, events);
     }
     this.#rest = text.slice(from);
+    this.moved ||= this.#rest !== "" && !this.#rest.startsWith(":");
     if (this.#rest.length > this.#lineCharsMax || this.#dataChars > this.#lineCharsMax) {
       throw new ServerFailure("broken", `an event of more than ${this.#lineCharsMax} characters`);
     }
@@ -41,8 +45,13 @@ export class EventReader {
   }
 
   #take(line: string, events: string[]): void {
-    if (line === "") this.#end(events);
-    else if (line.startsWith("event:")) this.#isError = line.slice(6).trim() === "error";
+    if (line === "") {
+      this.#end(events);
+      return;
+    }
+    if (line.startsWith(":")) return;
+    this.moved = true;
+    if (line.startsWith("event:")) this.#isError = line.slice(6).trim() === "error";
     else if (line.startsWith("data:")) {
       this.#data.push(line.slice(line[5] === " " ? 6 : 5));
       this.#dataChars += line.length;

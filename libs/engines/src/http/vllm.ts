@@ -3,6 +3,7 @@ import type { Piece } from "./answer.ts";
 import type { HttpClient } from "./client.ts";
 import { promptOf, samplingOf } from "./continuable.ts";
 import {
+  choiceOf,
   type Dialect,
   finishOf,
   type IdDialect,
@@ -112,7 +113,7 @@ export function sglang(parts: SglangParts): Dialect {
       // The request is the client's own: what is wrong with it is told as such.
       if (reply.status !== 200) throw failureOf(reply);
       const answer = record(reply.json);
-      const choice = record(Array.isArray(answer.choices) ? answer.choices[0] : undefined);
+      const choice = choiceOf(answer);
       return idList(choice.prompt_token_ids) ?? idList(answer.prompt_token_ids);
     },
     async decode(ids, signal) {
@@ -165,7 +166,7 @@ async function onceAt(
   const answer = record(
     await client.expectJson("POST", "/v1/completions", body, { ...options(signal), generates: true }),
   );
-  const choice = record(Array.isArray(answer.choices) ? answer.choices[0] : undefined);
+  const choice = choiceOf(answer);
   const ids = idList(choice.token_ids);
   if (ids === undefined) throw new ServerFailure("broken", "an answer without token ids");
   const { endToken } = readTextChunk({ choices: [choice] }, true, unknownFinish);

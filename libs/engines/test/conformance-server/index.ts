@@ -21,7 +21,7 @@ export interface Mischief {
   after?: {
     tokens: number;
     times: number;
-    what: "close" | "stall" | "garbage" | "huge line" | "error event" | "refusal" | "abort" | "end";
+    what: "close" | "stall" | "murmur" | "garbage" | "huge line" | "error event" | "refusal" | "abort" | "end";
     /** Instead of what a refusal says. */
     event?: unknown;
   };
@@ -32,8 +32,8 @@ export interface Mischief {
   /** It goes on with calls whose client has left, so long. */
   ignoresDisconnectMs?: number;
   finishReason?: string;
-  /** Streams end behind the answer's last token: what was counted is not told. */
-  tellsNoCount?: boolean;
+  /** Streams end behind the answer's last token: what was counted is not told, or was told before that token. */
+  tellsNoCount?: boolean | "was told";
   /** Greedy answers are others than before. */
   drifts?: boolean;
   /** Neither `[DONE]` nor the end of the answer. */
@@ -236,6 +236,12 @@ export class ConformanceServer {
       case "stall":
         await new Promise<void>((resolve) => response.on("close", resolve));
         return true;
+      case "murmur": {
+        const timer = setInterval(() => response.write(": keep-alive\n\n"), 10);
+        await new Promise<void>((resolve) => response.on("close", resolve));
+        clearInterval(timer);
+        return true;
+      }
       case "garbage":
         response.write('data: {"choices":[{"ind\n\n');
         return false;

@@ -170,6 +170,7 @@ async function stream(
     stopped = at >= 0;
     const reason = mischief.finishReason ?? (hasTools(body) ? "tool_calls" : "stop");
     const finish = stopped ? "stop" : ended ? reason : full ? "length" : null;
+    if (finish !== null && mischief.tellsNoCount === "was told") event(response, { usage: usageOf(generation) });
     const usage = streaming.continuous_usage_stats === true ? { usage: usageOf(generation) } : {};
     choices(
       {
@@ -188,7 +189,7 @@ async function stream(
     if (stopped) break;
   }
   if (response.destroyed || response.writableEnded) return;
-  if (mischief.tellsNoCount === true) {
+  if (mischief.tellsNoCount !== undefined) {
     response.end();
     return;
   }
