@@ -129,7 +129,7 @@ test("a tool call arrives over NATS, too", async () => {
     }
     const { response } = await call.result();
     const [called] = response?.choices[0].message.tool_calls ?? [];
-    expect(called?.function.arguments).toBe(args);
+    expect(called?.function?.arguments).toBe(args);
     expect(JSON.parse(args)).toHaveProperty("city");
   } finally {
     await connection.close();

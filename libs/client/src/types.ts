@@ -3,11 +3,13 @@
  * anything of this workspace. The compiler checks in `submit.ts` that both stay assignable.
  */
 
+/** Calls of another type than `function` have what they call under its name: `custom` with `name` and `input`. */
 export interface ToolCall {
   id: string;
-  type: "function";
+  type: string;
   /** `arguments`: JSON text, as the model wrote it. */
-  function: { name: string; arguments: string };
+  function?: { name: string; arguments: string };
+  [field: string]: unknown;
 }
 
 /** A message of a request. An answer's message can be sent back as it came. */
@@ -38,8 +40,9 @@ export interface Delta {
   tool_calls?: {
     index: number;
     id?: string;
-    type?: "function";
+    type?: string;
     function?: { name?: string; arguments?: string };
+    [field: string]: unknown;
   }[];
   [field: string]: unknown;
 }

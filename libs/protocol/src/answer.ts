@@ -2,9 +2,9 @@
  * The pieces of a streamed answer as one message: what a client that does not stream gets, and what is stored. Servers
  * add fields of their own (`reasoning_content`), so all fields are merged alike, by their kind.
  */
-import type { AnswerMessage, ToolCall } from "./chat.ts";
+import type { AnswerMessage, AnswerToolCall, ToolCall } from "./chat.ts";
 import type { AnswerDelta } from "./messages.ts";
-import { ToolCallPlaces } from "./tool-call-places.ts";
+import { calledName, DEFAULT_TYPE, ToolCallPlaces, WHOLE_FIELDS } from "./tool-call-places.ts";
 
 export interface MergedAnswer {
   message: AnswerMessage;
@@ -13,6 +13,7 @@ export interface MergedAnswer {
 }
 
 type Fields = Record<string, unknown>;
+const NONE: ReadonlySet<string> = new Set();
 
 /** A piece that is text alone. */
 export function textDelta(text: string): AnswerDelta {
@@ -20,8 +21,8 @@ export function textDelta(text: string): AnswerDelta {
 }
 
 /**
- * Texts are joined, lists are joined, of other values the last one counts. Tool calls are joined by their `index`:
- * `id`, `type` and `name` come once, `arguments` in pieces.
+ * Texts are joined, lists are joined, of other values the last one counts. Tool calls are joined by their `index`, each
+ * in the same way, but `id`, `type` and `name` come whole.
  *
  * `content` is null when the answer says something else (tool calls, a refusal, reasoning) and no text.
  */
@@ -59,6 +60,13 @@ class Joined {
     { texts: string[] } | { list: unknown[] } | { fields: Joined } | { last: unknown }
   >();
 
+  readonly #whole: ReadonlySet<string>;
+
+  /** @param whole fields, also of fields, whose texts are not joined: the last one that is not empty counts. */
+  constructor(whole: ReadonlySet<string> = NONE) {
+    this.#whole = whole;
+  }
+
   get size(): number {
     return this.#byName.size;
   }
@@ -68,14 +76,15 @@ class Joined {
     if (value === null || value === undefined) return;
     const known = this.#byName.get(name);
     if (typeof value === "string") {
-      if (known && "texts" in known) known.texts.push(value);
+      if (value === "" && this.#whole.has(name)) return;
+      if (known && "texts" in known && !this.#whole.has(name)) known.texts.push(value);
       else this.#byName.set(name, { texts: [value] });
     } else if (Array.isArray(value)) {
       const list = known && "list" in known ? known.list : [];
       for (const entry of value) list.push(entry);
       this.#byName.set(name, { list });
     } else if (isObject(value)) {
-      const fields = known && "fields" in known ? known.fields : new Joined();
+      const fields = known && "fields" in known ? known.fields : new Joined(this.#whole);
       for (const [inner, given] of Object.entries(value)) fields.add(inner, given);
       this.#byName.set(name, { fields });
     } else this.#byName.set(name, { last: value });
@@ -92,33 +101,46 @@ class Joined {
 }
 
 class ToolCalls {
-  readonly #byIndex = new Map<number, { id: string; name: string; arguments: string[] }>();
+  readonly #byIndex = new Map<number, { id: string; fields: Joined }>();
   readonly #places = new ToolCallPlaces();
 
   add(value: unknown): void {
     if (!Array.isArray(value)) return;
     for (const [place, given] of value.entries()) {
       if (!isObject(given)) continue;
-      const { index = place, id, function: called } = given;
+      const { index = place, id, ...fields } = given;
       if (typeof index !== "number") continue;
-      const at = this.#places.of(index, id, isObject(called) ? called.name : undefined);
-      const call = this.#byIndex.get(at) ?? { id: "", name: "", arguments: [] };
+      const at = this.#places.of(index, id, calledName(fields));
+      const call = this.#byIndex.get(at) ?? { id: "", fields: new Joined(WHOLE_FIELDS) };
       this.#byIndex.set(at, call);
       if (typeof id === "string" && id !== "") call.id = id;
-      if (!isObject(called)) continue;
-      if (typeof called.name === "string" && called.name !== "") call.name = called.name;
-      if (typeof called.arguments === "string") call.arguments.push(called.arguments);
+      for (const [name, field] of Object.entries(fields)) call.fields.add(name, field);
     }
   }
 
-  all(): ToolCall[] {
+  all(): AnswerToolCall[] {
     const inOrder = [...this.#byIndex].sort(([a], [b]) => a - b);
-    return inOrder.map(([, { id, name, arguments: pieces }]) => ({
-      id,
-      type: "function",
-      function: { name, arguments: pieces.join("") },
-    }));
+    return inOrder.map(([, { id, fields }]) => {
+      const { type, function: called, ...others } = fields.values();
+      const isFunction = type === undefined || type === "" || type === DEFAULT_TYPE;
+      return {
+        id,
+        type: isFunction ? DEFAULT_TYPE : String(type),
+        ...(isFunction || isObject(called) ? { function: functionOf(called) } : {}),
+        ...others,
+      };
+    });
   }
+}
+
+/** Both fields are there, whatever a server left out. */
+function functionOf(called: unknown): ToolCall["function"] {
+  const { name, arguments: given, ...others } = isObject(called) ? called : {};
+  return { name: textOf(name), arguments: textOf(given), ...others };
+}
+
+function textOf(value: unknown): string {
+  return typeof value === "string" ? value : "";
 }
 
 function isObject(value: unknown): value is Fields {

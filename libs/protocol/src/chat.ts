@@ -83,12 +83,20 @@ export interface Usage {
   prompt_tokens_details?: { cached_tokens: number } | undefined;
 }
 
+/** Calls of custom tools have `custom` with `name` and `input`; servers add fields of their own. */
+export interface AnswerToolCall {
+  id: string;
+  type: string;
+  function?: ToolCall["function"];
+  [field: string]: unknown;
+}
+
 /** What an assistant says: the merged deltas of its stream. Servers add fields of their own (`reasoning_content`). */
 export interface AnswerMessage {
   role: "assistant";
   content: string | null;
   refusal: string | null;
-  tool_calls?: ToolCall[];
+  tool_calls?: AnswerToolCall[];
   [field: string]: unknown;
 }
 

@@ -3,9 +3,9 @@
  * texts it keeps a length and a hash, so that open streams cost little, however long their answers are. It reads deltas
  * as `mergeAnswer` does, which makes the whole answer of them.
  */
-import type { AnswerMessage, ToolCall } from "./chat.ts";
+import type { AnswerMessage, AnswerToolCall } from "./chat.ts";
 import type { AnswerDelta } from "./messages.ts";
-import { ToolCallPlaces } from "./tool-call-places.ts";
+import { calledName, DEFAULT_TYPE, ToolCallPlaces, WHOLE_FIELDS } from "./tool-call-places.ts";
 
 /** Characters of JSON in one delta of a rest; a longer rest comes in several. */
 export const REST_PIECE_CHARS_MAX = 16 * 1024;
@@ -21,11 +21,16 @@ type Shown =
 
 interface ShownCall {
   id: string;
-  name: string;
-  arguments: Shown | undefined;
+  fields: ShownFields;
 }
 
 const NOTHING = Symbol("nothing");
+const NONE: ReadonlySet<string> = new Set();
+/** Where a tool call's text is, by what it calls. */
+const LONG_FIELDS = [
+  ["function", "arguments"],
+  ["custom", "input"],
+] as const;
 /** The whole does not begin with what was shown. Thrown inside this file only. */
 class Differs extends Error {}
 
@@ -69,39 +74,39 @@ export class ShownAnswer {
 
   #addCall(given: unknown, place: number): void {
     if (!isFields(given)) return;
-    const { index = place, id, function: called } = given;
+    const { index = place, id, ...fields } = given;
     if (typeof index !== "number") return;
-    const at = this.#places.of(index, id, isFields(called) ? called.name : undefined);
-    const call = this.#calls.get(at) ?? { id: "", name: "", arguments: undefined };
+    const at = this.#places.of(index, id, calledName(fields));
+    const call = this.#calls.get(at) ?? { id: "", fields: new Map() };
     this.#calls.set(at, call);
     if (typeof id === "string" && id !== "") call.id = id;
-    if (!isFields(called)) return;
-    if (typeof called.name === "string" && called.name !== "") call.name = called.name;
-    if (typeof called.arguments === "string") call.arguments = withAdded(call.arguments, called.arguments);
+    addFields(call.fields, fields, WHOLE_FIELDS);
   }
 
   /** By id: a call of a lower index may have come later. @throws Differs */
-  #restOfCalls(whole: readonly ToolCall[]): Fields[] {
+  #restOfCalls(whole: readonly AnswerToolCall[]): Fields[] {
     const indexes = new Map<string, number>();
     for (const [index, { id }] of this.#calls) if (id !== "") indexes.set(id, index);
     const matched = new Set<number>();
     let free = 1 + Math.max(-1, ...this.#calls.keys());
-    const rest = whole.flatMap(({ id, type, function: called }, place) => {
-      const isTaken = (this.#calls.get(place)?.id ?? "") !== "" || matched.has(place);
-      const index = indexes.get(id) ?? (isTaken ? Math.max(free++, place) : place);
+    /** Of the call before, so that they stay in their order where indexes were left out. */
+    let before = -1;
+    const rest = whole.flatMap(({ id, ...fields }) => {
+      const next = before + 1;
+      const isTaken = (this.#calls.get(next)?.id ?? "") !== "" || matched.has(next);
+      while (matched.has(free)) free++;
+      const index = indexes.get(id) ?? (isTaken ? free : next);
+      before = index;
       const shown = this.#calls.get(index);
       matched.add(index);
-      if (!shown) return [{ index, id, type, function: { ...called } }];
-      const left = restOfValue(called.arguments, shown.arguments);
-      if ((shown.id !== "" && shown.id !== id) || (shown.name !== "" && shown.name !== called.name))
-        throw new Differs();
-      const functionRest = {
-        ...(shown.name === called.name ? {} : { name: called.name }),
-        ...(left === NOTHING ? {} : { arguments: left }),
-      };
+      if (!shown) return [{ index, id, ...fields }];
+      if (shown.id !== "" && shown.id !== id) throw new Differs();
+      const { type, ...others } = restOfFields(fields, shown.fields);
       const entry = {
         ...(shown.id === id ? {} : { id }),
-        ...(Object.keys(functionRest).length > 0 ? { function: functionRest } : {}),
+        // A server that never said it has not said this.
+        ...(type === undefined || type === DEFAULT_TYPE ? {} : { type }),
+        ...others,
       };
       return Object.keys(entry).length > 0 ? [{ index, ...entry }] : [];
     });
@@ -110,14 +115,18 @@ export class ShownAnswer {
   }
 }
 
-function addFields(shown: ShownFields, fields: Fields): void {
+/** @param whole fields whose texts come whole; see `WHOLE_FIELDS`. */
+function addFields(shown: ShownFields, fields: Fields, whole: ReadonlySet<string> = NONE): void {
   for (const [key, value] of Object.entries(fields)) {
-    if (value !== null && value !== undefined) shown.set(key, withAdded(shown.get(key), value));
+    if (value === null || value === undefined) continue;
+    const isWhole = typeof value === "string" && whole.has(key);
+    if (!isWhole) shown.set(key, withAdded(shown.get(key), value, whole));
+    else if (value !== "") shown.set(key, { kind: "value", hash: hashOf(value) });
   }
 }
 
 /** What was of another kind before is void, as when answers are merged. */
-function withAdded(before: Shown | undefined, value: unknown): Shown {
+function withAdded(before: Shown | undefined, value: unknown, whole: ReadonlySet<string>): Shown {
   if (typeof value === "string") {
     const { length, hash: from } = before?.kind === "text" ? before : { length: 0, hash: FNV_OFFSET };
     return { kind: "text", length: length + value.length, hash: hash(value, from) };
@@ -128,7 +137,7 @@ function withAdded(before: Shown | undefined, value: unknown): Shown {
   }
   if (isFields(value)) {
     const fields = before?.kind === "fields" ? before.fields : new Map<string, Shown>();
-    addFields(fields, value);
+    addFields(fields, value, whole);
     return { kind: "fields", fields };
   }
   return { kind: "value", hash: hashOf(value) };
@@ -150,6 +159,10 @@ function restOfFields(whole: Fields, shown: ShownFields): Fields {
 
 /** @returns NOTHING when all of it was shown, or it is empty. @throws Differs */
 function restOfValue(value: unknown, shown: Shown | undefined): unknown {
+  if (typeof value === "string" && shown?.kind === "value") {
+    if (shown.hash !== hashOf(value)) throw new Differs();
+    return NOTHING;
+  }
   if (typeof value === "string" || Array.isArray(value)) {
     const count = countShown(value, shown);
     return value.length === count ? NOTHING : value.slice(count);
@@ -197,15 +210,21 @@ function piecesOf(value: unknown): unknown[] {
   return value.flatMap((entry) => piecesOfEntry(entry).map((piece) => [piece]));
 }
 
-/** Of a tool call, its arguments in parts. */
+/** Of a tool call, its arguments or its input in parts. */
 function piecesOfEntry(entry: unknown): unknown[] {
-  if (!isFields(entry) || !isFields(entry.function) || typeof entry.function.arguments !== "string") return [entry];
-  const [first = "", ...others] = partsOf(entry.function.arguments);
-  const { index } = entry;
-  return [
-    { ...entry, function: { ...entry.function, arguments: first } },
-    ...others.map((part) => ({ index, function: { arguments: part } })),
-  ];
+  if (!isFields(entry)) return [entry];
+  for (const [kind, field] of LONG_FIELDS) {
+    const called = entry[kind];
+    const text = isFields(called) ? called[field] : undefined;
+    if (!isFields(called) || typeof text !== "string") continue;
+    const [first = "", ...others] = partsOf(text);
+    const { index } = entry;
+    return [
+      { ...entry, [kind]: { ...called, [field]: first } },
+      ...others.map((part) => ({ index, [kind]: { [field]: part } })),
+    ];
+  }
+  return [entry];
 }
 
 /** Never cuts a character of two units. */

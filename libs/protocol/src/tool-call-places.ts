@@ -1,3 +1,18 @@
+/** What merging an answer's deltas and looking at what was shown of it have in common about tool calls. */
+
+/** Fields of a tool call, and of what it calls, that come whole: of one that comes again the last counts. */
+export const WHOLE_FIELDS: ReadonlySet<string> = new Set(["type", "name"]);
+/** The type of a call whose server does not say it. */
+export const DEFAULT_TYPE = "function";
+
+/** The name in `function`, or in what a call of another type has: `custom`. */
+export function calledName(call: Record<string, unknown>): unknown {
+  for (const called of [call.function, call.custom]) {
+    if (typeof called === "object" && called !== null && "name" in called) return called.name;
+  }
+  return undefined;
+}
+
 /**
  * Where the tool calls of an answer's deltas belong: at the index that the server gives. Some give none, or the same to
  * all: then another id with a name begins another call, and what follows is of the last one that began there. (An id

@@ -47,6 +47,28 @@ describe("the pieces of an answer", () => {
     ]);
   });
 
+  it("keep calls of custom tools, and what servers add to a call", () => {
+    const calls = (...entries: object[]) => ({ delta: { tool_calls: entries } });
+    const signed = { extra_content: { google: { thought_signature: "c2ln" } } };
+    const { message } = mergeAnswer([
+      calls({ index: 0, id: "a", type: "custom", custom: { name: "shell", input: "" } }),
+      calls(
+        { index: 0, custom: { input: "ls " } },
+        { index: 1, id: "b", function: { name: "f", arguments: "{" }, ...signed },
+      ),
+      calls(
+        { index: 0, type: "custom", custom: { name: "shell", input: "-l" } },
+        { index: 1, function: { arguments: "}" } },
+      ),
+      calls({ index: 2, id: "c", type: "function", function: { name: "g", arguments: null } }),
+    ]);
+    expect(message.tool_calls).toEqual([
+      { id: "a", type: "custom", custom: { name: "shell", input: "ls -l" } },
+      { id: "b", type: "function", function: { name: "f", arguments: "{}" }, ...signed },
+      { id: "c", type: "function", function: { name: "g", arguments: "" } },
+    ]);
+  });
+
   it("keep text beside tool calls", () => {
     const tool_calls = [{ index: 0, id: "x", type: "function", function: { name: "f", arguments: "{}" } }];
     expect(merged({ content: "I will " }, { content: "look." }, { tool_calls }).content).toBe("I will look.");

@@ -110,6 +110,7 @@ describe("the rest of an answer", () => {
     const all = [
       textDelta(long),
       call(0, { name: "f", arguments: long }, "a"),
+      { delta: { tool_calls: [{ index: 1, id: "b", type: "custom", custom: { name: "g", input: long } }] } },
       logprobs("x".repeat(REST_PIECE_CHARS_MAX / 8)),
       { delta: { vendor: { score: 1 } } },
     ];
@@ -118,7 +119,7 @@ describe("the rest of an answer", () => {
     expect(pieces?.length).toBeGreaterThan(8);
     for (const piece of pieces ?? []) {
       expect(JSON.stringify(piece).length).toBeLessThan(REST_PIECE_CHARS_MAX + 500);
-      for (const text of JSON.stringify(piece).match(/"(?:content|arguments)":"([^"]*)"/g) ?? []) {
+      for (const text of JSON.stringify(piece).match(/"(?:content|arguments|input)":"([^"]*)"/g) ?? []) {
         expect(text.includes("\\ud")).toBe(false);
       }
     }
@@ -137,7 +138,18 @@ it("whatever was shown of whatever answer, the rest makes it whole", () => {
   const piece = (): AnswerDelta => {
     const index = random(3);
     const begun = { index, id: `id${index}`, type: "function", function: { name: `f${index}`, arguments: text() } };
+    const custom = { index: 3 + index, id: `id${3 + index}`, custom: { name: `c${index}`, input: text() } };
+    const more = { status: words(), extra: { signature: words(), score: random(3) } };
     const kinds: (() => AnswerDelta)[] = [
+      () => ({ delta: { tool_calls: [{ ...custom, type: random(3) === 0 ? "" : "custom" }] } }),
+      () => ({
+        delta: {
+          tool_calls: [
+            { index, id: `id${index}`, ...more },
+            { index: 3 + index, id: `id${3 + index}`, custom: { input: words() } },
+          ],
+        },
+      }),
       () => textDelta(text()),
       () => logprobs(words()),
       () => ({ delta: { tool_calls: [begun] } }),
