@@ -62,11 +62,14 @@ async function ask(index: number, onChunk: () => boolean = () => false): Promise
 }
 
 /** Starts all calls, and kills when several of them have begun to answer. */
-async function killWhileRunning(pattern: RegExp): Promise<{ answers: Answer[]; killed: number }> {
+async function killWhileRunning(
+  pattern: RegExp,
+  signal: NodeJS.Signals = "SIGKILL",
+): Promise<{ answers: Answer[]; killed: number }> {
   let chunks = 0;
   let killed = 0;
   const onChunk = () => {
-    if (++chunks === 2 * CALLS) killed = kill(pattern);
+    if (++chunks === 2 * CALLS) killed = kill(pattern, signal);
     return killed > 0;
   };
   const answers = await Promise.all(Array.from({ length: CALLS }, (_, i) => ask(i, onChunk)));
@@ -74,9 +77,9 @@ async function killWhileRunning(pattern: RegExp): Promise<{ answers: Answer[]; k
 }
 
 /** @returns how many processes were killed. */
-function kill(pattern: RegExp): number {
+function kill(pattern: RegExp, signal: NodeJS.Signals = "SIGKILL"): number {
   const found = stack.processes().filter(({ name }) => pattern.test(name));
-  for (const { pid } of found) process.kill(pid, "SIGKILL");
+  for (const { pid } of found) process.kill(pid, signal);
   return found.length;
 }
 
@@ -109,6 +112,15 @@ test("an agent is killed and is back at once: its calls go on where they were", 
   expect(killed).toBe(1);
   expectUndisturbed(answers);
   expect(answers.some(({ attempts }) => attempts > 1)).toBe(true);
+  await queueDrained(stack.natsUrl, SETTLE_MS_MAX);
+});
+
+test("an agent is told to stop, and is back: what it had begun ends there or goes on elsewhere", async () => {
+  const { answers, killed } = await killWhileRunning(/^worker-agent-.*-0$/, "SIGTERM");
+  expect(killed).toBe(1);
+  expectUndisturbed(answers);
+  // What had not begun there cost no attempt more than one: it was given away once.
+  for (const { attempts } of answers) expect(attempts).toBeLessThanOrEqual(2);
   await queueDrained(stack.natsUrl, SETTLE_MS_MAX);
 });
 

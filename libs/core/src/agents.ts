@@ -19,22 +19,32 @@ export function engineJoined(state: State, { at, engine: id, incarnation, capaci
   const engine = state.addEngine(id, incarnation, capacity);
   // Who waits and has not started anywhere is bound afresh, so that a new engine shares the queue at once.
   const waiting = state.unbound.takeAll();
-  for (const other of state.engines.values()) {
-    const movable = [...other.queues].filter((call) => !call.planned);
-    for (const call of movable) state.unqueue(call);
-    waiting.push(...movable);
-    state.wantPlan(other);
-  }
+  for (const other of state.engines.values()) waiting.push(...takeWaiting(state, other));
   state.requeueAll(waiting);
   state.wantPlan(engine);
+}
+
+/** Takes the calls that are bound to an engine and have not started there. */
+function takeWaiting(state: State, engine: Engine): Call[] {
+  const waiting = [...engine.queues].filter((call) => !call.planned);
+  for (const call of waiting) state.unqueue(call);
+  state.wantPlan(engine);
+  return waiting;
 }
 
 export function engineSuspected(state: State, { engine: id, suspected }: Of<"engineSuspected">): void {
   const engine = state.engines.get(id);
   if (!engine) return;
-  engine.accepting = !suspected;
+  engine.suspected = suspected;
   state.enginesChanged();
-  if (!suspected) state.wantPlan(engine);
+  if (suspected) return;
+  state.wantPlan(engine);
+  moveOn(state);
+}
+
+/** Who waits at an engine that is about to leave waits elsewhere, if there is an engine that takes new calls. */
+function moveOn(state: State): void {
+  for (const engine of state.engines.values()) if (engine.draining) state.requeueAll(takeWaiting(state, engine));
 }
 
 /** Its calls go back to their places: those that it may hold after a marker, the others at once. */
@@ -73,6 +83,11 @@ export function reported(state: State, { at, report }: Of<"reported">): void {
   const engine = state.engines.get(report.engine);
   if (!engine || engine.incarnation !== report.incarnation || report.number <= engine.reportSeen) return;
   engine.reportSeen = report.number;
+  const leaves = report.draining === true && !engine.draining;
+  if (leaves) {
+    engine.draining = true;
+    state.enginesChanged();
+  }
   if (!state.leading) {
     rememberEarly(state, engine, report);
     return;
@@ -83,6 +98,7 @@ export function reported(state: State, { at, report }: Of<"reported">): void {
     const call = state.calls.get(finished.call);
     if (call && call.attempt >= finished.attempt) finishCall(state, call, finished, at, engine);
   }
+  if (leaves) moveOn(state);
   const held = engine.startedCount;
   if (report.planNumber >= engine.planNumber && seen < held) replaceLost(state, engine, report, stamp, at);
   for (const { call, attempt } of report.fenced) {
@@ -148,8 +164,8 @@ function replaceLost(state: State, engine: Engine, report: EngineReport, stamp: 
     if (call.stage === "settling") {
       // An answer on its way said "drop" when this one said "write": the result is gone.
       if (!isNamed(report, call)) nextAttempt(state, call, "engine_lost", at);
-    } else if (call.cancel !== undefined) {
-      // Nobody will ever report its end: it gets one here, behind a marker.
+    } else if (call.cancel !== undefined || engine.draining) {
+      // Nobody will ever report its end here: it gets one behind a marker, as it does elsewhere.
       nextAttempt(state, call, "engine_lost", at);
     } else {
       // Also one that it never held: it had no room for it when the plan came.

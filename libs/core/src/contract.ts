@@ -87,6 +87,8 @@ export interface EngineReport {
   calls: readonly ReportedCall[];
   finished: readonly FinishedCall[];
   fenced: readonly { call: CallId; attempt: number }[];
+  /** It is about to leave: calls that it has not begun are for others, and it gets no new ones. For ever, once said. */
+  draining?: boolean;
 }
 
 export type Input =

@@ -67,8 +67,15 @@ export class Engine {
 
   /** Calls bound to this engine that are about to be queued. */
   incomingCalls = 0;
-  /** False while the engine is silent: it gets no new calls. */
-  accepting = true;
+  /** It is silent. */
+  suspected = false;
+  /** It is about to leave, and has said so. */
+  draining = false;
+
+  /** Whether it gets new calls. */
+  get accepting(): boolean {
+    return !this.suspected && !this.draining;
+  }
 
   /** Calls in the system here, waiting and running: what "least used" compares (Algorithm 2). */
   get callCount(): number {

@@ -147,6 +147,7 @@ const kinds: Readonly<Record<string, ActionKind>> = {
   start: { weight: 3, act: ({ world, engine, capacity }) => world.startAgent(engine, capacity) },
   crash: { weight: 1, act: ({ world, engine }) => world.endAgent(engine, "crash") },
   exit: { weight: 1, act: ({ world, engine }) => world.endAgent(engine, "exit") },
+  leave: { weight: 1, act: ({ agent }) => agent?.drain() },
   silence: { weight: 1, act: ({ world, engine }) => world.endAgent(engine, "silence") },
   suspect: { weight: 1, act: ({ world, engine }, _a, b) => world.suspect(engine, b % 2 === 0) },
   admit: { weight: 1, act: ({ world }, _a, b) => world.admit(b % 2 === 0) },

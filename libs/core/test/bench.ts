@@ -32,6 +32,7 @@ export interface Reported {
   unstoppable?: string[];
   finished?: Record<string, Partial<FinishedCall>>;
   fenced?: string[];
+  draining?: boolean;
   /** Of the last plan sent to the engine by default. */
   planNumber?: number;
   incarnation?: string;
@@ -154,6 +155,7 @@ export class Bench {
         ...over,
       })),
       fenced: (said.fenced ?? []).map((name) => ({ call: callId(`t/${name}`), attempt: attempt(name) })),
+      ...(said.draining === true ? { draining: true } : {}),
     };
     return this.feed({ kind: "reported", at: this.at, report });
   }

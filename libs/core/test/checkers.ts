@@ -32,6 +32,8 @@ export function checkPlan(world: World, plan: EnginePlan): void {
   checkRanks(world, engine, { begun, newcomers });
   checkNewcomers(world, engine, newcomers);
   checkUnstoppable(state, engine, plan);
+  const [first] = begun;
+  if (engine.draining && first) throw new Error(`leaving: ${first} begins on ${engine.id}, which is about to leave`);
 }
 
 /** What its agent cannot stop and go on with stays in the batch, while there is room for all such calls. */
@@ -283,6 +285,15 @@ export function checkHolders(world: World): void {
     const current = record?.seq ?? 0;
     const holders = [...world.agents.values()].filter((agent) => agent.held.get(call)?.fence === current);
     if (holders.length > 1) throw new Error(`S3: ${holders.length} agents hold the current attempt of ${call}`);
+  }
+}
+
+/** Who waits does not wait for an engine that is about to leave while another one takes new calls. */
+export function checkLeaving({ engines }: State): void {
+  if (![...engines.values()].some((engine) => engine.accepting)) return;
+  for (const { id, draining, queues } of engines.values()) {
+    const waiting = draining ? [...queues].find((call) => !call.planned) : undefined;
+    if (waiting) throw new Error(`leaving: ${waiting.id} waits for ${id}, which is about to leave`);
   }
 }
 

@@ -84,6 +84,64 @@ describe("an engine that is lost", () => {
   });
 });
 
+describe("an engine that is about to leave", () => {
+  const leaves = { draining: true } as const;
+
+  it("gets nothing new, and who waits for it waits elsewhere at once", () => {
+    const bench = twoEngines();
+    bench.report("e1", { calls: { a: 0 }, ...leaves });
+    bench.report("e2", { finished: { b: {} } });
+    bench.arrive("later");
+    expect(names(bench.plan().e2?.run)).toEqual(["c"]);
+    bench.report("e2", { finished: { c: {} } });
+    expect(names(bench.plan().e2?.run)).toEqual(["d"]);
+    bench.report("e2", { finished: { d: {} } });
+    expect(names(bench.plan().e2?.run)).toEqual(["later"]);
+    // What it has begun is still its own.
+    expect(names(bench.plans.get("e1")?.run)).toEqual(["a"]);
+  });
+
+  it("gives back what it was given and has not begun: elsewhere behind a marker", () => {
+    const bench = twoEngines();
+    expect(only(bench.report("e1", { calls: {}, ...leaves }), "writeMarker")).toMatchObject([
+      { call: "t/a", attempt: 2, cause: "engine_lost", crashes: 0 },
+    ]);
+    bench.marker("a", 2, 7);
+    bench.report("e2", { finished: { b: {} } });
+    expect(names(bench.plan().e2?.run)).toEqual(["a"]);
+  });
+
+  it("keeps who waits while there is no other, up to the moment when there is", () => {
+    const bench = new Bench();
+    bench.join("e1", { batchCallsMax: 1 });
+    for (const name of ["a", "b", "c"]) bench.arrive(name);
+    bench.run();
+    bench.report("e1", { calls: { a: 0 }, ...leaves });
+    expect(names(bench.plan().e1?.run ?? [])).toEqual([]);
+    bench.join("e2", { batchCallsMax: 2 });
+    expect(names(bench.plan().e2?.run)).toEqual(["b", "c"]);
+  });
+
+  it("gets nothing new when the other one is silent, and that one gets it all when it is heard", () => {
+    const bench = twoEngines();
+    bench.suspect("e2", true);
+    bench.report("e1", { calls: { a: 0 }, ...leaves });
+    bench.suspect("e1", false);
+    bench.arrive("later");
+    expect(bench.plan()).toEqual({});
+    bench.suspect("e2", false);
+    const order: string[] = [];
+    bench.report("e2", { finished: { b: {} } });
+    for (let i = 0; i < 3; i++) {
+      bench.run();
+      const [first = ""] = names(bench.plans.get("e2")?.run);
+      order.push(first);
+      bench.report("e2", { finished: { [first]: {} } });
+    }
+    expect(order).toEqual(["c", "d", "later"]);
+  });
+});
+
 describe("an engine that joins", () => {
   it("shares the calls that wait, and takes none that has started", () => {
     const bench = new Bench();

@@ -41,7 +41,7 @@ const promotion: readonly Mutant[] = [
     file: "starvation.ts",
     find: "  awaitAt(state, call, dueAt);\n  return undefined;",
     replace: "  return undefined;",
-    caughtBy: { [ANY_WORLD]: /^S10: .* has waited/ },
+    caughtBy: { "golden alg1-promotion-later": DIFFERS },
   },
   {
     bug: "a promoted call keeps its place instead of going to the tail of Q1",
@@ -146,6 +146,20 @@ const table: readonly Mutant[] = [
 ];
 
 const engines: readonly Mutant[] = [
+  {
+    bug: "an engine that is about to leave gets new calls",
+    file: "engine.ts",
+    find: "return !this.suspected && !this.draining;",
+    replace: "return !this.suspected;",
+    caughtBy: { [ANY_WORLD]: /^leaving: .* (?:begins on|waits for)/ },
+  },
+  {
+    bug: "who waits for an engine that is about to leave stays there",
+    file: "agents.ts",
+    find: "  if (leaves) moveOn(state);\n",
+    replace: "",
+    caughtBy: { [ANY_WORLD]: /^leaving: .* waits for/ },
+  },
   {
     bug: "a pin stays when its engine has left",
     file: "state.ts",

@@ -29,6 +29,8 @@ export class WorldAgent {
   private readonly world: World;
   private finished = new Map<string, FinishedCall & { report: number }>();
   private reportNumber = 0;
+  /** It takes on nothing new, and has let go of what it had not begun. */
+  draining = false;
 
   constructor(world: World, id: string, incarnation: string, capacity: EngineCapacity) {
     this.world = world;
@@ -62,7 +64,7 @@ export class WorldAgent {
       const isNamed = entries.some((entry) => entry.call === call && entry.attempt === held.attempt);
       if (held.stage === "running" && !isNamed) this.held.delete(call);
     }
-    for (const { call, attempt, dispatch } of entries) {
+    for (const { call, attempt, dispatch } of this.draining ? [] : entries) {
       if (!dispatch || this.held.has(call) || this.held.size >= this.capacity.heldCallsMax) continue;
       if (this.finished.has(`${call}#${attempt}`)) continue;
       const held: Held = {
@@ -77,6 +79,11 @@ export class WorldAgent {
       // A redelivery is found ended and not run again.
       if (this.world.records.get(call)?.kind === "terminal") this.end(call, held, "completed");
     }
+  }
+
+  drain(): void {
+    this.draining = true;
+    for (const [call, held] of this.held) if (held.stage === "running" && held.serviceMs === 0) this.held.delete(call);
   }
 
   /** One step of the batch: `ms` of service for each call in it. */
@@ -143,6 +150,7 @@ export class WorldAgent {
         })),
         finished: [...this.finished.values()],
         fenced: fenced.map(([call, { attempt }]) => ({ call: callId(call), attempt })),
+        ...(this.draining ? { draining: true } : {}),
       },
     };
   }

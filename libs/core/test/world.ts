@@ -12,7 +12,7 @@ import type {
   RecordedPast,
 } from "../src/index.ts";
 import { callId, engineId, programId, Scheduler } from "../src/index.ts";
-import { checkPlan, stateOf } from "./checkers.ts";
+import { checkLeaving, checkPlan, stateOf } from "./checkers.ts";
 import { Ledger, Observer } from "./observer.ts";
 import { WorldAgent } from "./world-agent.ts";
 
@@ -120,6 +120,7 @@ export class World {
     this.observer.before(input);
     const commands = this.scheduler.apply(input);
     this.observer.after(input);
+    checkLeaving(stateOf(this.scheduler));
     if (input.kind === "callArrived") this.open.add(input.call.id);
     log?.inputs.push(JSON.parse(copy) as Input);
     log?.commands.push(JSON.stringify(commands));
@@ -340,6 +341,7 @@ export class World {
       for (const agent of this.agents.values()) {
         agent.step(5);
         this.sendReport(agent);
+        if (agent.draining && agent.held.size === 0) this.endAgent(agent.id, "exit");
       }
       this.pass(250);
     }

@@ -194,6 +194,8 @@ export const reportSchema = z.object({
   fenced: z.array(z.object({ call: callKey, attempt: z.int().positive() })),
   /** Frontends silent for `orphanGraceMs`. */
   frontendsDead: z.array(name),
+  /** It is about to leave: what it has not begun is for others. */
+  draining: z.boolean().optional(),
   counters: countersSchema,
   kv: kvUseSchema.optional(),
 });
@@ -276,6 +278,9 @@ export const confirmSchema = z.object({ ok: z.literal(true) });
 
 // ── leader → everybody ─────────────────────────────────────────────────────────────────────────────────────────
 
+/** `suspect`: silent for a while. `draining`: about to leave. */
+export const engineStateSchema = z.enum(["up", "suspect", "draining"]);
+
 export const statusSchema = z.object({
   pool: name,
   epoch: count,
@@ -287,7 +292,7 @@ export const statusSchema = z.object({
   engines: z.array(
     z.object({
       engine: name,
-      state: z.enum(["up", "suspect"]),
+      state: engineStateSchema,
       runningCalls: count,
       heldCalls: count,
       counters: countersSchema,
@@ -354,6 +359,7 @@ export type GapAnswer = z.infer<typeof gapAnswerSchema>;
 export type TokenItem = z.infer<typeof tokenItemSchema>;
 export type FrontendMessage = z.infer<typeof frontendMessageSchema>;
 export type HaveAnswer = z.infer<typeof haveAnswerSchema>;
+export type EngineState = z.infer<typeof engineStateSchema>;
 export type Status = z.infer<typeof statusSchema>;
 export type Beat = z.infer<typeof beatSchema>;
 export type Control = z.infer<typeof controlSchema>;

@@ -11,6 +11,7 @@ import { z } from "zod";
 import {
   countersSchema,
   engineInfoSchema,
+  engineStateSchema,
   kvUseSchema,
   programIdSchema,
   terminalStatusSchema,
@@ -101,7 +102,7 @@ export const viewProgramSchema = z.object({
 export const viewEngineSchema = z.object({
   engine: z.string(),
   incarnation: z.string(),
-  state: z.enum(["up", "suspect"]),
+  state: engineStateSchema,
   info: engineInfoSchema,
   /** Lists of the plan in force, in its order. */
   run: z.array(callKey),

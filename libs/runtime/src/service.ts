@@ -10,7 +10,10 @@ import { CONFIG_EXIT_CODE, ConfigError, commonConfig, type Env, parseConfig } fr
 import { createLogger, type Logger } from "./logger.ts";
 import { addProcessMetrics, Metrics, openMetricsServer } from "./metrics/index.ts";
 
-/** Time that `stop()` may take; then the process exits without it. The supervisor waits a little longer. */
+/**
+ * Time that `stop()` may take where nothing else is said, and under a supervisor, which waits a little longer; then the
+ * process exits without it.
+ */
 export const STOP_MS_MAX = 8_000;
 /** Time that a `start()` which was interrupted may take to give up. */
 const START_ABORT_MS_MAX = 2_000;
@@ -26,8 +29,10 @@ export const serviceMessageSchema = z.discriminatedUnion("kind", [
 export type ServiceMessage = z.infer<typeof serviceMessageSchema>;
 
 export interface RunningService {
-  /** Ends all the service does. Cut off after `STOP_MS_MAX`. */
+  /** Ends all the service does. Cut off after `stopMsMax`. */
   stop(): Promise<void>;
+  /** Default, and more has no effect under a supervisor: `STOP_MS_MAX`. */
+  stopMsMax?: number;
   /** Why it cannot do its work now, for `/readyz`; undefined when it can. Without it: it can, once it has started. */
   unreadyReason?(): string | undefined;
 }
@@ -40,6 +45,8 @@ export interface ServiceContext {
   progress(text: string): void;
   /** Ends the process with exit code 1: something broke that it cannot go on without. Never returns to a clean state. */
   fail(error: unknown): void;
+  /** A supervisor started it, and waits no longer than `STOP_MS_MAX` for its end. */
+  isSupervised: boolean;
   /** Aborted when the process is told to stop, also while it still starts. */
   signal: AbortSignal;
 }
@@ -82,9 +89,11 @@ export async function runService<C>(definition: ServiceDefinition<C>): Promise<v
   process.on("SIGINT", () => life.stop("SIGINT"));
   process.on("uncaughtException", (error) => life.fail(error, "uncaught exception"));
   process.on("unhandledRejection", (error) => life.fail(error, "unhandled rejection"));
-  if (process.send) process.on("disconnect", () => life.stop("supervisor gone"));
+  if (isSupervised) process.on("disconnect", () => life.stop("supervisor gone"));
   await life.start((context) => definition.start(config, context));
 }
+
+const isSupervised = process.send !== undefined;
 
 interface Probe {
   host: string;
@@ -126,6 +135,7 @@ class Life {
         metrics: this.#probe?.metrics,
         progress: (text) => tell({ kind: "progress", text }),
         fail: (error) => this.fail(error, "failed"),
+        isSupervised,
         signal: this.#abort.signal,
       });
     } catch (error) {
@@ -156,12 +166,13 @@ class Life {
     this.#state = "stopping";
     this.#log.info({ reason }, "stopping");
     this.#abort.abort();
+    const stopMsMax = (!isSupervised && this.#service?.stopMsMax) || STOP_MS_MAX;
     const timer = setTimeout(
       () => {
         if (!starting) this.#log.error("did not stop in time: exiting");
         this.#exit(starting ? 0 : 1);
       },
-      starting ? START_ABORT_MS_MAX : STOP_MS_MAX,
+      starting ? START_ABORT_MS_MAX : stopMsMax,
     );
     timer.unref();
     if (!starting) void this.#stopService();

@@ -104,6 +104,14 @@ describe("runService", () => {
     expect((await child.exited).code).toBe(1);
   });
 
+  it("ends without what takes longer than it said, where nobody supervises it", async () => {
+    const child = run({ AUTELLIX_BEHAVIOUR: "stops-never", AUTELLIX_STOP_MS_MAX: "50" }, false);
+    await child.until(() => child.output.includes("serving"));
+    child.process.kill("SIGTERM");
+    expect((await child.exited).code).toBe(1);
+    expect(child.output).toContain("did not stop in time");
+  });
+
   it("gives up a start that is interrupted, with exit code 0", async () => {
     const child = run({ AUTELLIX_BEHAVIOUR: "hangs" });
     await child.until(() => child.messages.length > 0);

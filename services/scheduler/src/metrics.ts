@@ -3,6 +3,7 @@
  * rest is read from the machine at a scrape, which costs O(engines · levels + batches), never O(queued).
  */
 import type { Command, FinishedCall, Input } from "@autellix/core";
+import { engineStateSchema } from "@autellix/protocol";
 import { Buckets, CALL_BOUNDS_S, type Metrics, PLAN_BOUNDS_S, Tally } from "@autellix/runtime";
 import type { Event, RecordWrite } from "./events.ts";
 import type { Figures } from "./figures.ts";
@@ -251,14 +252,13 @@ export class SchedulerMetrics implements InputSink {
   }
 
   #addEngines(metrics: Metrics, leading: () => Leading): void {
-    metrics.gauge("autellix_engines", "Engines of the pool, by status (up, suspect).", () => {
+    metrics.gauge("autellix_engines", "Engines of the pool, by status (up, suspect, draining).", () => {
       const { engines } = this.#read(leading) ?? {};
       if (!engines) return [];
-      const suspect = engines.filter(({ suspected }) => suspected).length;
-      return [
-        { labels: { status: "up" }, value: engines.length - suspect },
-        { labels: { status: "suspect" }, value: suspect },
-      ];
+      return engineStateSchema.options.map((status) => ({
+        labels: { status },
+        value: engines.filter(({ state }) => state === status).length,
+      }));
     });
     metrics.gauge("autellix_report_age_seconds", "Silence of an engine's agent.", () =>
       (this.#read(leading)?.engines ?? []).map(({ engine, silentMs }) => ({

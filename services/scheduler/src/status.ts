@@ -1,6 +1,6 @@
 /** What the leader tells everybody four times a second: depth and rate for back-pressure, engines for the eye. */
 import type { Scheduler } from "@autellix/core";
-import type { Counters, EngineInfo, KvUse, Report, Status } from "@autellix/protocol";
+import type { Counters, EngineInfo, EngineState, KvUse, Report, Status } from "@autellix/protocol";
 import type { MachineConfig } from "./events.ts";
 
 /** The rate of ends is a mean over this time. */
@@ -12,6 +12,7 @@ export class StatusDesk {
   private readonly config: MachineConfig;
   private readonly epoch: number;
   private readonly heardLast = new Map<string, { counters: Counters; kv?: KvUse }>();
+  private readonly draining = new Set<string>();
   private samples: { at: number; ends: number }[] = [];
   private ends = 0;
   private reason: string | undefined;
@@ -25,11 +26,19 @@ export class StatusDesk {
 
   heard(report: Report): void {
     const { engine, counters, kv } = report;
+    if (report.draining === true) this.draining.add(engine);
+    else this.draining.delete(engine);
     this.heardLast.set(engine, { counters, ...(kv ? { kv } : {}) });
   }
 
   forget(engine: string): void {
     this.heardLast.delete(engine);
+    this.draining.delete(engine);
+  }
+
+  /** Whether its agent has said that it is about to leave. */
+  isDraining(engine: string): boolean {
+    return this.draining.has(engine);
   }
 
   ended(): void {
@@ -55,7 +64,7 @@ export class StatusDesk {
   view(
     core: Scheduler,
     infos: ReadonlyMap<string, EngineInfo>,
-    state: (engine: string) => "up" | "suspect",
+    state: (engine: string) => EngineState,
     at: number,
   ): Status {
     const { queued, running } = core.counts();

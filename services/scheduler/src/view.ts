@@ -15,6 +15,7 @@ import {
   type CallKey,
   CHANGES_EVERY_MS,
   type EngineInfo,
+  type EngineState,
   type Report,
   type ReportCall,
   VIEW_PAGE_MAX,
@@ -76,7 +77,7 @@ export interface ViewDeskParts {
 
 export class ViewDesk {
   private readonly parts: ViewDeskParts;
-  private readonly stateOf: (engine: string) => "up" | "suspect";
+  private readonly stateOf: (engine: string) => EngineState;
   private readonly lastHeard = new Map<string, Heard>();
   /** Undefined while nobody watches. */
   private watchedUntil: number | undefined;
@@ -84,8 +85,8 @@ export class ViewDesk {
   private sentAt = 0;
   private pages = { since: 0, count: 0 };
 
-  /** @param stateOf whether the engine is heard. */
-  constructor(parts: ViewDeskParts, stateOf: (engine: string) => "up" | "suspect") {
+  /** @param stateOf whether the engine is heard, and stays. */
+  constructor(parts: ViewDeskParts, stateOf: (engine: string) => EngineState) {
     this.parts = parts;
     this.stateOf = stateOf;
   }

@@ -90,6 +90,7 @@ export function toCoreReport(report: Report, epoch: number): EngineReport {
     })),
     finished: report.finished.map(toCoreFinished),
     fenced: report.fenced.map((f) => ({ call: callId(f.call), attempt: f.attempt })),
+    ...defined({ draining: report.draining }),
   };
 }
 

@@ -282,4 +282,22 @@ describe("a leader", () => {
     });
     expect(of(bench.pass(3_000), "sendStatus").at(-1)?.status.engines).toMatchObject([{ state: "suspect" }]);
   });
+
+  it("gives an engine that is about to leave nothing new, and says so", () => {
+    const bench = MachineBench.leading();
+    bench.join("e1");
+    bench.join("e2");
+    bench.agent(report("e1", 2, { draining: true }));
+    const plans = ["a", "b", "c"].flatMap((call) => of([...bench.call(call), ...bench.pass(50)], "sendPlan"));
+    expect(plans.flatMap(({ plan }) => plan.run.map(() => plan.engine))).toContain("e2");
+    expect(plans.flatMap(({ plan }) => plan.run.map(() => plan.engine))).not.toContain("e1");
+    const [status] = of(bench.pass(250), "sendStatus").slice(-1);
+    expect(status?.status.engines.map(({ engine, state }) => [engine, state])).toEqual([
+      ["e1", "draining"],
+      ["e2", "up"],
+    ]);
+    bench.agent({ kind: "exit", pool: "p", engine: "e1", incarnation: "i1" });
+    bench.join("e1");
+    expect(of(bench.pass(250), "sendStatus").at(-1)?.status.engines).toMatchObject([{ state: "up" }, { state: "up" }]);
+  });
 });

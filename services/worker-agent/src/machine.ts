@@ -196,6 +196,9 @@ export class AgentMachine {
     const state = this.#state;
     if (state.draining !== "no") return;
     state.draining = "running";
+    // What has not begun here would only wait: it is for others at once.
+    for (const call of state.held.values()) if (!call.stepped && call.phase !== "ending") state.remove(call);
+    this.#reports.want();
     state.timers.set("drain", state.nowMs + withinMs, () => this.#startFlushing());
   }
 

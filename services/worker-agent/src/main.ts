@@ -7,6 +7,7 @@ import {
   envText,
   openSpans,
   runService,
+  STOP_MS_MAX,
   spansConfig,
   spansSetup,
 } from "@autellix/runtime";
@@ -15,6 +16,11 @@ import { startAgent, waitForStreams } from "./agent.ts";
 import { agentFacts } from "./facts.ts";
 import { defaultLimits } from "./limits.ts";
 import { engineConfig, missingOf, openEngine } from "./open-engine.ts";
+
+/** A person who ends the whole system does not wait longer for answers. */
+const SUPERVISED_DRAIN_MS_MAX = 5_000;
+/** What a stop takes at most beside the drain: results are stored, connections end. */
+const AFTER_DRAIN_MS_MAX = STOP_MS_MAX - SUPERVISED_DRAIN_MS_MAX;
 
 const envName = () => envText().regex(NAME_PATTERN, "may only have A-Z a-z 0-9 _ - and 64 characters");
 
@@ -29,8 +35,8 @@ const config = z
     AUTELLIX_ENGINE_ID: envName(),
     /** Results whose record is not stored yet; above it no new call is started. */
     AUTELLIX_UNSENT_OUTCOMES_MAX: envInt({ min: 1, max: 10_000 }).default(defaultLimits.unsentOutcomesMax),
-    /** After SIGTERM running calls may go on so long, in ms. */
-    AUTELLIX_DRAIN_MS_MAX: envInt({ min: 0, max: 5_000 }).default(defaultLimits.drainMsMax),
+    /** After SIGTERM running calls may go on so long, in ms. Under a supervisor `SUPERVISED_DRAIN_MS_MAX` at most. */
+    AUTELLIX_DRAIN_MS_MAX: envInt({ min: 0, max: 3_600_000 }).default(defaultLimits.drainMsMax),
     /** Contexts of ended calls that are kept for their programs' next ones. */
     AUTELLIX_RETAINED_MAX: envInt({ min: 0, max: 65_536 }).default(defaultLimits.retainedMax),
     /** An engine whose step takes longer hangs, and the process ends, to be started again. */
@@ -47,8 +53,12 @@ await runService({
   name: "worker-agent",
   env: process.env,
   config,
-  async start(config, { log: processLog, metrics, progress, fail, signal }) {
+  async start(config, { log: processLog, metrics, progress, fail, isSupervised, signal }) {
     const { AUTELLIX_POOL: pool, AUTELLIX_ENGINE_ID: engineId } = config;
+    const drainMsMax = Math.min(
+      config.AUTELLIX_DRAIN_MS_MAX,
+      isSupervised ? SUPERVISED_DRAIN_MS_MAX : Number.POSITIVE_INFINITY,
+    );
     const log = processLog.child({ pool, engine: engineId });
     progress("opening the engine");
     const engine = await openEngine(config, { env: process.env, log, progress, signal });
@@ -73,7 +83,7 @@ await runService({
       engineId,
       limits: {
         unsentOutcomesMax: config.AUTELLIX_UNSENT_OUTCOMES_MAX,
-        drainMsMax: config.AUTELLIX_DRAIN_MS_MAX,
+        drainMsMax,
         retainedMax: config.AUTELLIX_RETAINED_MAX,
         stepWatchdogMs: config.AUTELLIX_STEP_WATCHDOG_MS,
         engineDownMsMax: config.AUTELLIX_ENGINE_DOWN_MS_MAX,
@@ -85,6 +95,7 @@ await runService({
     });
     return {
       unreadyReason: () => agent.unreadyReason(),
+      stopMsMax: drainMsMax + AFTER_DRAIN_MS_MAX,
       async stop() {
         await agent.stop();
         await spans?.stop();

@@ -130,7 +130,7 @@ export class Reports {
   }
 
   #make(full: boolean): Report {
-    const { setup, plan, held, batch } = this.#state;
+    const { setup, plan, held, batch, draining } = this.#state;
     this.#number++;
     const report: Report = {
       kind: "report",
@@ -148,6 +148,7 @@ export class Reports {
       kv: this.#contexts.kvUse(),
     };
     if (full) report.info = setup.info;
+    if (draining !== "no") report.draining = true;
     for (const call of held.values()) {
       if (call.ending?.stage === "fenced") {
         report.fenced.push({ call: call.key, attempt: call.attempt });

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { defaultLimits } from "../src/limits.ts";
-import { entry, info, Rig } from "./support/rig.ts";
+import { chatBody, entry, info, Rig } from "./support/rig.ts";
 
 let rig: Rig;
 beforeEach(() => {
@@ -20,10 +20,12 @@ describe("a drained agent", () => {
   it("finishes what it has begun, and begins nothing new", () => {
     rig.plan({ run: [entry("t/a"), entry("t/b")], reserve: [entry("t/c")] });
     rig.ready("t/a");
+    const bId = rig.idOf("t/b");
     rig.happen({ kind: "drainAsked" });
-    rig.fetched("t/b");
-    rig.opened("t/b");
-    rig.plan({ run: [{ call: "t/a", attempt: 1 }, { call: "t/b", attempt: 1 }, entry("t/d")] });
+    // What it had not begun is for others, who need not wait for its end.
+    expect(rig.reports().at(-1)).toMatchObject({ draining: true, calls: [{ call: "t/a" }] });
+    rig.happen({ kind: "fetched", id: bId, body: chatBody(), outcome: { kind: "none" } });
+    rig.plan({ run: [{ call: "t/a", attempt: 1 }, entry("t/b"), entry("t/d")] });
     expect(rig.of("fetch")).toEqual([]);
     rig.stepped({ "t/a": {} });
     expect(rig.steppedCalls()).toEqual(["t/a"]);
@@ -32,7 +34,7 @@ describe("a drained agent", () => {
     rig.stored("t/a");
     rig.happen({ kind: "endAnswered", id: rig.idOf("t/a"), confirmed: true });
     expect(kinds()).toContain("drained");
-    expect(rig.reports()[0]).toMatchObject({ finished: [{ call: "t/a" }], calls: [{ call: "t/b" }] });
+    expect(rig.reports()[0]).toMatchObject({ draining: true, finished: [{ call: "t/a" }], calls: [] });
   });
 
   it("hands back what runs too long, without an outcome", () => {

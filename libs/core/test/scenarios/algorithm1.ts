@@ -111,6 +111,20 @@ const moves: readonly Scenario[] = [
       story.showTable("P");
     },
   ),
+  scenario(
+    "alg1-promotion-later",
+    "Alg. 1, promotion of a call that was served meanwhile: due at 20 by what it arrived with, but 14 < 2 (10 + 6) then; looked at again at 38, when 32 = 2 (10 + 6).",
+    coreConfig(policies.plas, ladder, { beta: 2, betaFloorMs: 1 }),
+    (story) => {
+      story.join("e", { batchCallsMax: 1 });
+      story.past("P", 10);
+      story.arrive("P1", { program: "P", needs: 15 });
+      story.plan();
+      story.run(5);
+      for (const call of ["a", "b", "c", "d", "f"]) story.arrive(call, { needs: 10 });
+      story.runAll();
+    },
+  ),
 ];
 
 const batches: readonly Scenario[] = [

@@ -228,10 +228,15 @@ function engineLine(view: TopView, picture: PoolPicture, engine: ViewEngine, nam
         ]
       : []),
   ];
-  const silent: Piece[] = engine.state === "suspect" ? [{ text: " SILENT", style: "red" }] : [];
-  const begin = [{ text: `  ${fit(engine.engine, names)} ` }, ...slots, ...silent];
+  const state: Piece[] = engine.state === "up" ? [] : [STATE_PIECES[engine.state]];
+  const begin = [{ text: `  ${fit(engine.engine, names)} ` }, ...slots, ...state];
   return line([...begin, { text: whole(facts, columns - cellsOf(begin)) }], columns, view.colors);
 }
+
+const STATE_PIECES = {
+  suspect: { text: " SILENT", style: "red" },
+  draining: { text: " LEAVING", style: "yellow" },
+} as const;
 
 /** The batch as slots: each with the letter of its program. */
 function slotPieces({ letters }: TopView, picture: PoolPicture, { run, info }: ViewEngine, cellsMax: number): Piece[] {

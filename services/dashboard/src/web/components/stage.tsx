@@ -105,7 +105,9 @@ function EngineView({ box }: { box: EngineBox }) {
       <div class="engine-head">
         <b>{engine.engine}</b>
         <span class="engine-use">
-          {state === "suspect" ? "silent" : `${run.length} of ${info.batchCallsMax}`}
+          {state === "suspect"
+            ? "silent"
+            : `${run.length} of ${info.batchCallsMax}${state === "draining" ? ", leaving" : ""}`}
           {box.hiddenSlots > 0 ? ` (${slots.length} drawn)` : ""}
         </span>
       </div>
