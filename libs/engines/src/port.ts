@@ -193,8 +193,14 @@ export interface Engine {
 
   counters(): EngineCounters;
 
-  /** Of the server behind it, where there is one; `sinceMs`: for so long. Its calls wait while it is down. */
-  health?(): { state: "up" } | { state: "down"; sinceMs: number };
+  /**
+   * Of the server behind it, where there is one; `sinceMs`: for so long. Its calls wait while it is not up. `changed`: it
+   * is back with other slots, contexts, model or abilities, and `renew` is waited for.
+   */
+  health?(): { state: "up" } | { state: "down"; sinceMs: number } | { state: "changed" };
+
+  /** `info` becomes what the server is now. @returns false, and does nothing, while calls are open. */
+  renew?(): boolean;
 
   /** Of the server behind it: slots that it has now, requests that it keeps waiting; each undefined when it does not say. */
   slotsNow?(): Promise<{ slots?: number | undefined; queued?: number | undefined }>;

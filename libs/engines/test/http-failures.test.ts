@@ -367,6 +367,45 @@ describe("the HTTP engine", () => {
     expect(rig.engine.health()).toEqual({ state: "up" });
   });
 
+  it("keeps calls waiting when its server is back as another one, until it is used as that", async () => {
+    const rig = await makeHttpRig({ dialect: "vllm", tokenMs: 2 });
+    const call = await open(rig.engine, CALL);
+    await advance(rig.engine, [call], 2);
+    await rig.server.stop();
+    await stepUntil(rig.engine, [call], () => rig.engine.health().state === "down");
+    rig.server.options.contextTokensMax = 256;
+    await rig.server.start();
+    await stepUntil(rig.engine, [call], () => rig.engine.health().state === "changed");
+    expect(rig.lines.join("\n")).toMatch(/warn: The server is another than before: vllm: .* contexts of 256\./);
+    const requests = rig.server.requests.length;
+    expect((await rig.engine.step([call])).calls).toMatchObject([{ tokens: 0 }]);
+    expect([rig.engine.renew(), rig.engine.info.contextTokensMax]).toEqual([false, 512]);
+    expect(rig.server.requests).toHaveLength(requests);
+    await rig.engine.close(call);
+    expect([rig.engine.renew(), rig.engine.info.contextTokensMax]).toEqual([true, 256]);
+    expect(rig.engine.health()).toEqual({ state: "up" });
+    await complete(rig.engine, CALL);
+    await expect(open(rig.engine, chat("Too long.", { completionTokensMax: 300 }))).rejects.toMatchObject({
+      code: "context_length_exceeded",
+    });
+  });
+
+  it("is down while its server is back as what cannot be used", async () => {
+    const rig = await makeHttpRig({ dialect: "llama-server" }, { limits: { idleMs: 10 } });
+    const said = async (text: string) => {
+      while (!rig.lines.some((line) => line.includes(text))) await sleep(5);
+    };
+    await rig.server.stop();
+    await said("is down");
+    rig.server.mischief = { path: { path: "/props", code: 404, times: 1_000_000 } };
+    await rig.server.start();
+    await said("not as what can be used");
+    expect(rig.engine.health()).toMatchObject({ state: "down" });
+    rig.server.mischief = {};
+    await said("is back after");
+    expect(rig.engine.health()).toEqual({ state: "up" });
+  });
+
   it("ends an answer whose stream does not end, and takes an unknown reason as a stop", async () => {
     const rig = await makeHttpRig({ dialect: "vllm" });
     rig.server.mischief = { finishReason: "because" };

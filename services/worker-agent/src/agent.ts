@@ -39,8 +39,9 @@ export function startAgent(options: AgentOptions): RunningAgent {
 }
 
 /**
- * Is in its pool while its engine works. A server that is down for long is left in order: its calls go back to the
- * scheduler with their tokens and nobody is charged with a crash. When it is back, the agent joins again.
+ * Is in its pool while its engine works. A server that is down for long, or back as another than before, is left in
+ * order: its calls go back to the scheduler with their tokens and nobody is charged with a crash. When it is back, the
+ * agent joins again, as what the server is then.
  */
 class PoolMember implements RunningAgent {
   incarnation = "";
@@ -90,11 +91,18 @@ class PoolMember implements RunningAgent {
     try {
       while (!signal.aborted) {
         const health = engine.health?.() ?? { state: "up" };
-        if (health.state === "down" && health.sinceMs >= this.#limits.engineDownMsMax && this.#adapter) {
-          log.warn({ downMs: Math.round(health.sinceMs) }, "the engine's server is down: leaving the pool");
+        const isDown = health.state === "down" && health.sinceMs >= this.#limits.engineDownMsMax;
+        if ((isDown || health.state === "changed") && this.#adapter) {
+          const why = isDown ? "down" : "another than before";
+          log.warn(
+            { ...(isDown ? { downMs: Math.round(health.sinceMs) } : {}) },
+            `the engine's server is ${why}: leaving the pool`,
+          );
           await this.#adapter.stop(0);
           this.#adapter = undefined;
-        } else if (health.state === "up" && !this.#adapter) {
+        }
+        const isUsable = health.state === "up" || (health.state === "changed" && engine.renew?.() === true);
+        if (isUsable && !this.#adapter) {
           log.info("the engine's server is back: joining the pool");
           this.#join();
         }

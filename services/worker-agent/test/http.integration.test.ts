@@ -121,6 +121,33 @@ describe("an agent in front of a server that runs already", () => {
     await eventually(() => stage.scheduler.messages.slice(exits).find((m) => m.kind === "report" && m.engine === id));
     expect(await stage.scheduler.outcome(entry.call.slice(TENANT.length + 1))).toBeUndefined();
   });
+
+  it("joins its pool anew when the server comes back as another one, and its calls go to others", async () => {
+    const id = fresh("e");
+    const engine = await open();
+    const before = await stage.agent(id, engine, { engineDownMsMax: 60_000 });
+    const { incarnation } = before;
+    const entry = await stage.call(fresh("c"), chat("x", { max_tokens: 1_000, temperature: 0 }));
+    await stage.scheduler.plan(id, { run: [entry] });
+    await eventually(() => stage.frontend.items.get(entry.call));
+    await server.stop();
+    await eventually(() => (engine.health().state === "down" ? true : undefined));
+    const { contextTokensMax } = server.options;
+    try {
+      server.options.contextTokensMax = contextTokensMax + 512;
+      await server.start();
+      await eventually(() => stage.scheduler.messages.find((m) => m.kind === "exit" && m.engine === id));
+      const joined = await eventually(() =>
+        stage.scheduler.messages.find(
+          (m) => m.kind === "report" && m.engine === id && m.info && m.incarnation !== incarnation,
+        ),
+      );
+      expect(joined).toMatchObject({ info: { contextTokensMax: contextTokensMax + 512 }, calls: [] });
+    } finally {
+      server.options.contextTokensMax = contextTokensMax;
+    }
+    expect(await stage.scheduler.outcome(entry.call.slice(TENANT.length + 1))).toBeUndefined();
+  });
 });
 
 describe("the process of an agent for a server", () => {

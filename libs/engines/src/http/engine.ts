@@ -23,7 +23,6 @@ const MESSAGE_TOKENS = 4;
 const SPECIAL = /^(?:\s*[<[|].*[>\]|]\s*)?$/s;
 
 export class HttpEngine implements Engine {
-  readonly info: EngineInfo;
   readonly #server: Server;
   readonly #foreign: ForeignLoad;
   readonly #calls = new Set<HttpCall>();
@@ -33,15 +32,24 @@ export class HttpEngine implements Engine {
   /** Ends the wait of the running step. */
   #wake = () => {};
 
-  constructor(info: EngineInfo, server: Server) {
-    this.info = info;
+  constructor(server: Server) {
     this.#server = server;
     this.#foreign = new ForeignLoad(server);
   }
 
-  /** Whether the server works; an agent whose server is down for long may leave its pool. */
+  get info(): EngineInfo {
+    return this.#server.info;
+  }
+
+  /** Whether the server works; an agent whose server is down for long, or another than before, leaves its pool. */
   health(): Health {
     return this.#server.health.health;
+  }
+
+  renew(): boolean {
+    if (this.#calls.size > 0) return false;
+    this.#server.renew();
+    return true;
   }
 
   /** What the server says now of its slots. @throws ServerFailure when it cannot be asked. */

@@ -3,11 +3,11 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { EngineInfo } from "@autellix/protocol";
 import { HttpClient } from "./client.ts";
 import type { Dialect } from "./dialect.ts";
-import { discover, isPassing } from "./discover.ts";
+import { discover, isPassing, type Wanted } from "./discover.ts";
 import { HttpEngine } from "./engine.ts";
 import { ServerFailure } from "./failure.ts";
-import { HELD_CALLS_MAX, HTTP_LIMITS, type HttpEngineOptions, type HttpLimits } from "./options.ts";
-import { Server } from "./server.ts";
+import { HELD_CALLS_MAX, HTTP_LIMITS, type HttpEngineOptions, type HttpLimits, type HttpLog } from "./options.ts";
+import { described, type Found, Server } from "./server.ts";
 
 export { HttpEngine } from "./engine.ts";
 export type { Health } from "./health.ts";
@@ -27,30 +27,24 @@ export async function openHttpEngine(options: HttpEngineOptions): Promise<HttpEn
   }
   const client = new HttpClient(options, limits);
   try {
-    const dialect = await found(client, options, limits, log);
-    const { facts } = dialect;
-    const info = infoOf(dialect, options);
-    const { kvBlocks, blockTokens, contextTokensMax } = facts.info;
-    log(
-      "info",
-      `${client.base.host} is ${facts.name}: model "${facts.model}", ${facts.slots} slots, ${kvBlocks * blockTokens} tokens of KV, contexts of ${contextTokensMax}.`,
-    );
-    for (const note of facts.notes) log("warn", `${client.base.host}: ${note}.`);
-    return new HttpEngine(info, new Server({ client, dialect, limits, contextTokensMax, log }));
+    const wanted = wantedOf(options, log);
+    const find = async (): Promise<Found> => {
+      const dialect = await discover(client, wanted);
+      return { dialect, info: infoOf(dialect, options) };
+    };
+    const found = await untilFound(client, find, options, limits, log);
+    log("info", `${client.base.host} is ${described(found)}.`);
+    for (const note of found.dialect.facts.notes) log("warn", `${client.base.host}: ${note}.`);
+    return new HttpEngine(new Server({ client, found, find, limits, log }));
   } catch (error) {
     client.close();
     throw error;
   }
 }
 
-async function found(
-  client: HttpClient,
-  options: HttpEngineOptions,
-  limits: HttpLimits,
-  log: NonNullable<HttpEngineOptions["log"]>,
-): Promise<Dialect> {
+function wantedOf(options: HttpEngineOptions, log: HttpLog): Wanted {
   const unknown = new Set<string>();
-  const wanted = {
+  return {
     dialect: options.dialect ?? "auto",
     models: options.models ?? [],
     slots: options.slots,
@@ -62,10 +56,19 @@ async function found(
       }
     },
   };
+}
+
+async function untilFound(
+  client: HttpClient,
+  find: () => Promise<Found>,
+  options: HttpEngineOptions,
+  limits: HttpLimits,
+  log: HttpLog,
+): Promise<Found> {
   for (let told = false; ; told = true) {
     options.signal?.throwIfAborted();
     try {
-      return await discover(client, wanted);
+      return await find();
     } catch (error) {
       if (!isPassing(error)) throw operatorError(error, client.base);
       const reason = error instanceof ServerFailure ? error.reason : "it does not answer";

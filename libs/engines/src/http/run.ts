@@ -55,7 +55,7 @@ export class CallRun {
       // It may have been here before: whoever leaves while the server is down is remembered.
       if (this.#call.crashes >= limits.crashesMax) throw crashedTooOften(this.#call.crashes);
       for (;;) {
-        if (health.health.state === "down") await aborting(health.suspect(), signal);
+        if (health.health.state !== "up") await aborting(health.suspect(), signal);
         const pausedMs = this.#server.pausedMs();
         if (pausedMs > 0) await sleep(pausedMs, undefined, { signal });
         await aborting(trials.turn(this.#call), signal);

@@ -1,4 +1,6 @@
 /** One server, as all calls of an engine share it: its health, its free slots, and what went wrong with it. */
+import { isDeepStrictEqual } from "node:util";
+import type { EngineInfo } from "@autellix/protocol";
 import type { HttpClient } from "./client.ts";
 import type { Dialect } from "./dialect.ts";
 import { record, ServerFailure } from "./failure.ts";
@@ -25,14 +27,20 @@ export interface ServerCounters {
 
 /** What the list of models may be answered with by a server that works: its limits and keys are the calls' affair. */
 const UP = new Set([401, 403, 429]);
+/** Servers measure at their start how much memory is free for KV: what differs by less is no other server. */
+const KV_CHANGE_MIN = 0.05;
 /** A line of one kind is logged once in this time, with the number of those that were not. */
 const LOG_MS = 10_000;
 
+/** What a server was found to be. */
+export interface Found {
+  dialect: Dialect;
+  info: EngineInfo;
+}
+
 export class Server {
   readonly client: HttpClient;
-  readonly dialect: Dialect;
   readonly limits: HttpLimits;
-  readonly contextTokensMax: number;
   readonly health: ServerHealth;
   readonly busy = new BusyClock();
   readonly trials = new Trials();
@@ -49,20 +57,25 @@ export class Server {
   readonly #log: HttpLog;
   readonly #logged = new Map<string, { atMs: number; more: number }>();
 
+  #found: Found;
+  /** It is back as this. */
+  #next: Found | undefined;
+
+  /** @param parts.find finds out again what it is. @throws ServerFailure, or Error for the operator. */
   constructor(parts: {
     client: HttpClient;
-    dialect: Dialect;
+    found: Found;
+    find: () => Promise<Found>;
     limits: HttpLimits;
-    contextTokensMax: number;
     log: HttpLog;
   }) {
     this.client = parts.client;
-    this.dialect = parts.dialect;
+    this.#found = parts.found;
     this.limits = parts.limits;
-    this.contextTokensMax = parts.contextTokensMax;
     this.#log = parts.log;
     this.health = new ServerHealth({
       look: () => this.#works(),
+      hasChanged: () => this.#hasChanged(parts.find),
       limits: parts.limits,
       log: parts.log,
       nowMs: () => performance.now(),
@@ -72,6 +85,25 @@ export class Server {
       if (!this.busy.isBusy) this.health.suspect().catch(() => {});
     }, parts.limits.idleMs);
     this.#idle.unref();
+  }
+
+  get dialect(): Dialect {
+    return this.#found.dialect;
+  }
+
+  get info(): EngineInfo {
+    return this.#found.info;
+  }
+
+  get contextTokensMax(): number {
+    return this.info.contextTokensMax;
+  }
+
+  /** From here on it is used as what it has become. No call may be open. */
+  renew(): void {
+    this.#found = this.#next ?? this.#found;
+    this.#next = undefined;
+    this.health.renewed();
   }
 
   close(): void {
@@ -132,6 +164,20 @@ export class Server {
     this.#log(level, last === undefined || last.more === 0 ? message : `${message} (and ${last.more} more before)`);
   }
 
+  async #hasChanged(find: () => Promise<Found>): Promise<boolean> {
+    let next: Found;
+    try {
+      next = await find();
+    } catch (error) {
+      this.warn("finding", `The server is back, but not as what can be used: ${reasonOf(error)}`);
+      throw error;
+    }
+    if (isSame(this.#found, next)) return false;
+    this.#next = next;
+    this.note("warn", "changed", `The server is another than before: ${described(next)}.`);
+    return true;
+  }
+
   async #works(): Promise<boolean> {
     const { dialect, client } = this;
     if (!(await dialect.healthy())) return false;
@@ -145,6 +191,29 @@ export class Server {
     this.warn("model", `The server no longer serves "${dialect.facts.model}".`);
     return false;
   }
+}
+
+function isSame(one: Found, other: Found): boolean {
+  const [a, b] = [one.info.kvBlocks, other.info.kvBlocks];
+  const kvBlocks = Math.abs(a - b) <= KV_CHANGE_MIN * a ? a : b;
+  const factsOf = ({ dialect: { facts }, info }: Found, blocks: number) => [
+    facts.name,
+    facts.model,
+    { ...info, kvBlocks: blocks },
+  ];
+  return isDeepStrictEqual(factsOf(one, a), factsOf(other, kvBlocks));
+}
+
+/** For a log. */
+export function described({ dialect: { facts } }: Found): string {
+  const { kvBlocks, blockTokens, contextTokensMax } = facts.info;
+  return `${facts.name}: model "${facts.model}", ${facts.slots} slots, ${kvBlocks * blockTokens} tokens of KV, contexts of ${contextTokensMax}`;
+}
+
+/** Never what the server said: that may quote a prompt (S12). */
+function reasonOf(error: unknown): string {
+  if (error instanceof ServerFailure) return error.reason;
+  return error instanceof Error ? error.message : "it does not answer";
 }
 
 /** Time during which the server had at least one of our streams. */
