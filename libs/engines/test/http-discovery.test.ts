@@ -97,10 +97,16 @@ describe("discovery", () => {
     await expect(openHttpEngine({ url: "localhost" })).rejects.toThrow(/is no URL|must begin with http/);
     await expect(openHttpEngine({ url: "ftp://localhost" })).rejects.toThrow(/http:\/\/ or https:\/\//);
     expect(await refusal({ dialect: "vllm" }, { dialect: "llama-server", slots: 4 })).toMatch(/status 404|Not Found/);
-    const other = createServer((_, response) => response.end("<html>")).listen(0, "127.0.0.1");
+    const other = createServer((_, response) => response.writeHead(status).end("<html>")).listen(0, "127.0.0.1");
     await new Promise((resolve) => other.on("listening", resolve));
     const url = `http://127.0.0.1:${(other.address() as AddressInfo).port}/v1`;
+    let status = 200;
     await expect(openHttpEngine({ url })).rejects.toThrow(/no list of models|not a list of models/);
+    for (status of [404, 308]) {
+      await expect(openHttpEngine({ url })).rejects.toThrow(
+        /^http:\/\/127\.0\.0\.1:\d+\/ (?:has no|sends requests for) \/v1\/models .*\(status \d+\): is it the server's URL\?$/,
+      );
+    }
     other.close();
   });
 

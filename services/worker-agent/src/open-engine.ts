@@ -1,4 +1,5 @@
 /** The engine that the configuration names. */
+import { X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { type Engine, openSimulatedEngine } from "@autellix/engines";
 import { readPreset } from "@autellix/engines/preset-file";
@@ -117,11 +118,18 @@ async function openHttp(config: EngineConfig, { env, log, progress, signal }: Op
 }
 
 async function readCertificates(file: string): Promise<string> {
+  let text: string;
   try {
-    return await readFile(file, "utf8");
+    text = await readFile(file, "utf8");
   } catch (error) {
     throw new ConfigError(`AUTELLIX_CA: ${file} cannot be read: ${reasonOf(error)}`);
   }
+  try {
+    new X509Certificate(text);
+  } catch {
+    throw new ConfigError(`AUTELLIX_CA: ${file} holds no certificate (PEM)`);
+  }
+  return text;
 }
 
 /** Only the fields that have a value. */

@@ -218,6 +218,12 @@ describe("the process of an agent for a server", () => {
       1,
       "AUTELLIX_CA: /missing.pem cannot be read",
     ],
+    [
+      "a certificate in the file that it names",
+      { AUTELLIX_ENGINE_URL: "https://127.0.0.1:1", AUTELLIX_CA: "/etc/hostname" },
+      1,
+      "AUTELLIX_CA: /etc/hostname holds no certificate (PEM)",
+    ],
   ])("says in one line that it lacks %s", async (_what, env, code, message) => {
     const { exited, said } = agent(fresh("e"), env);
     expect(await exited).toBe(code);

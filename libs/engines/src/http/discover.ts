@@ -87,7 +87,12 @@ async function settled(
 
 async function modelsOf(client: HttpClient): Promise<ListedModel[]> {
   const reply = await client.json("GET", "/v1/models");
-  if (reply.status !== 200) throw failureOf(reply, true);
+  const { status } = reply;
+  if (status === 404 || (status >= 300 && status < 400)) {
+    const said = status === 404 ? "has no /v1/models" : "sends requests for /v1/models elsewhere";
+    throw new Error(`${client.base.origin}${client.base.pathname} ${said} (status ${status}): is it the server's URL?`);
+  }
+  if (status !== 200) throw failureOf(reply, true);
   const { data } = record(reply.json);
   if (!Array.isArray(data)) throw new Error("The server's /v1/models is not a list of models as OpenAI's API has it.");
   return data.map((value) => {
