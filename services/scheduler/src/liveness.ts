@@ -3,6 +3,8 @@
  * scheduler that is cut off must not declare its agents dead.
  */
 
+import type { EngineState } from "@autellix/protocol";
+
 export interface LivenessConfig {
   agentSuspectMs: number;
   agentLostMs: number;
@@ -17,6 +19,8 @@ export interface LiveAgent {
   incarnation: string;
   silentMs: number;
   suspected: boolean;
+  /** It has said that it is about to leave. */
+  draining: boolean;
 }
 
 export class Liveness {
@@ -33,17 +37,20 @@ export class Liveness {
     this.echoAt = at;
   }
 
-  /** @returns whether the agent was suspected until now. */
-  heard(engine: string, incarnation: string): boolean {
-    const agent = this.agents.get(engine);
-    if (!agent || agent.incarnation !== incarnation) {
-      this.agents.set(engine, { incarnation, silentMs: 0, suspected: false });
-      return false;
-    }
-    const wasSuspected = agent.suspected;
-    agent.silentMs = 0;
-    agent.suspected = false;
-    return wasSuspected;
+  /** @returns whether the agent was suspected until now, and whether it says for the first time that it is about to leave. */
+  heard(engine: string, incarnation: string, draining = false): { isBack: boolean; leaves: boolean } {
+    const known = this.agents.get(engine);
+    const agent = known?.incarnation === incarnation ? known : undefined;
+    // Reports may overtake each other; who leaves stays away.
+    const wasDraining = agent?.draining === true;
+    this.agents.set(engine, { incarnation, silentMs: 0, suspected: false, draining: draining || wasDraining });
+    return { isBack: agent?.suspected === true, leaves: draining && !wasDraining };
+  }
+
+  stateOf(engine: string): EngineState {
+    const { suspected, draining } = this.agents.get(engine) ?? {};
+    if (suspected) return "suspect";
+    return draining ? "draining" : "up";
   }
 
   forget(engine: string): void {

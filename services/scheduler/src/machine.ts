@@ -7,15 +7,7 @@
  * complete (design §4); the end of a call is sent only after its record is stored (design §2.7).
  */
 import { type Command, callId, type EnginePlan, engineId, type Input, Scheduler } from "@autellix/core";
-import {
-  type CallKey,
-  type Control,
-  callKey,
-  type EngineInfo,
-  type EngineState,
-  type Exit,
-  type Report,
-} from "@autellix/protocol";
+import { type CallKey, type Control, callKey, type EngineInfo, type Exit, type Report } from "@autellix/protocol";
 import { callsOfFrontend, type KnownCall, readArrival } from "./arrival.ts";
 import { ControlDesk } from "./control.ts";
 import { coreConfig } from "./core-config.ts";
@@ -164,11 +156,10 @@ export class SchedulerMachine {
 
   /** For people, at a glance. */
   figures(): Figures {
-    const { core, liveness, timed, stateOf } = this;
+    const { core, liveness, timed } = this;
     return figuresOf({
       core,
       liveness,
-      stateOf,
       timed,
       dispatching: this.leading && this.status.isDispatching && this.infos.size > 0,
     });
@@ -210,18 +201,13 @@ export class SchedulerMachine {
       this.ask(report.engine, at);
       return;
     }
-    if (this.liveness.heard(report.engine, report.incarnation)) {
-      this.feed({ kind: "engineSuspected", at, engine: engineId(report.engine), suspected: false });
-      this.view.touchEngine(report.engine);
-    }
+    const { isBack, leaves } = this.liveness.heard(report.engine, report.incarnation, report.draining);
+    if (isBack) this.feed({ kind: "engineSuspected", at, engine: engineId(report.engine), suspected: false });
+    if (isBack || leaves) this.view.touchEngine(report.engine);
+    if (leaves) this.log("info", { engine: report.engine }, "engine is about to leave");
     if (report.info && known?.incarnation !== report.incarnation) this.joined(report, report.info, at);
     this.spans?.reported(report, at);
-    const wasDraining = this.status.isDraining(report.engine);
     this.status.heard(report);
-    if (report.draining === true && !wasDraining) {
-      this.view.touchEngine(report.engine);
-      this.log("info", { engine: report.engine }, "engine is about to leave");
-    }
     this.feed({ kind: "reported", at, report: toCoreReport(report, this.epoch) });
     this.view.heard(report);
     for (const frontend of report.frontendsDead) this.frontendDead(frontend, at);
@@ -316,10 +302,7 @@ export class SchedulerMachine {
     this.effects.push({ kind: "sendStatus", status: this.status.view(this.core, this.infos, this.stateOf, at) });
   }
 
-  private readonly stateOf = (engine: string): EngineState => {
-    if (this.liveness.agents.get(engine)?.suspected) return "suspect";
-    return this.status.isDraining(engine) ? "draining" : "up";
-  };
+  private readonly stateOf = (engine: string) => this.liveness.stateOf(engine);
 
   private outcomesUsed(share: number, at: number): void {
     const admitsNew = share < this.config.outcomesShareMax;

@@ -12,7 +12,6 @@ export class StatusDesk {
   private readonly config: MachineConfig;
   private readonly epoch: number;
   private readonly heardLast = new Map<string, { counters: Counters; kv?: KvUse }>();
-  private readonly draining = new Set<string>();
   private samples: { at: number; ends: number }[] = [];
   private ends = 0;
   private reason: string | undefined;
@@ -26,19 +25,11 @@ export class StatusDesk {
 
   heard(report: Report): void {
     const { engine, counters, kv } = report;
-    if (report.draining === true) this.draining.add(engine);
-    else this.draining.delete(engine);
     this.heardLast.set(engine, { counters, ...(kv ? { kv } : {}) });
   }
 
   forget(engine: string): void {
     this.heardLast.delete(engine);
-    this.draining.delete(engine);
-  }
-
-  /** Whether its agent has said that it is about to leave. */
-  isDraining(engine: string): boolean {
-    return this.draining.has(engine);
   }
 
   ended(): void {

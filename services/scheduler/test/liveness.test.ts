@@ -40,14 +40,21 @@ describe("a silent agent", () => {
 
   it("is up again when it is heard", () => {
     const { liveness } = silence(3_000, () => true);
-    expect(liveness.heard("e", "i1")).toBe(true);
-    expect(liveness.heard("e", "i1")).toBe(false);
-    expect(liveness.agents.get("e")).toEqual({ incarnation: "i1", silentMs: 0, suspected: false });
+    expect(liveness.heard("e", "i1").isBack).toBe(true);
+    expect(liveness.heard("e", "i1").isBack).toBe(false);
+    expect(liveness.agents.get("e")).toEqual({ incarnation: "i1", silentMs: 0, suspected: false, draining: false });
+  });
+
+  it("leaves once, until another one comes", () => {
+    const liveness = new Liveness({ agentSuspectMs: 2_000, agentLostMs: 6_000 });
+    const said = [false, true, true, false].map((draining) => liveness.heard("e", "i1", draining).leaves);
+    expect([said, liveness.stateOf("e")]).toEqual([[false, true, false, false], "draining"]);
+    expect([liveness.heard("e", "i2").leaves, liveness.stateOf("e")]).toEqual([false, "up"]);
   });
 
   it("is another agent when it comes back in a new incarnation", () => {
     const { liveness } = silence(3_000, () => true);
-    expect(liveness.heard("e", "i2")).toBe(false);
+    expect(liveness.heard("e", "i2").isBack).toBe(false);
     expect(liveness.agents.get("e")).toMatchObject({ incarnation: "i2", suspected: false });
   });
 });

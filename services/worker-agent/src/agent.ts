@@ -93,11 +93,8 @@ class PoolMember implements RunningAgent {
         const health = engine.health?.() ?? { state: "up" };
         const isDown = health.state === "down" && health.sinceMs >= this.#limits.engineDownMsMax;
         if ((isDown || health.state === "changed") && this.#adapter) {
-          const why = isDown ? "down" : "another than before";
-          log.warn(
-            { ...(isDown ? { downMs: Math.round(health.sinceMs) } : {}) },
-            `the engine's server is ${why}: leaving the pool`,
-          );
+          if (isDown) log.warn({ downMs: Math.round(health.sinceMs) }, "the engine's server is down: leaving the pool");
+          else log.warn("the engine's server is another than before: leaving the pool");
           await this.#adapter.stop(0);
           this.#adapter = undefined;
         }
