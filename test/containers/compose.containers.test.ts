@@ -268,33 +268,35 @@ describe.skipIf("missing" in containers)("docker compose up", () => {
 describe.skipIf("missing" in containers)("frontends behind the proxy", () => {
   let proxy: Container;
 
-  /** Streams that are open at each frontend now, as the proxy counts them. */
-  async function openStreams(): Promise<number[]> {
+  /** Requests that each frontend has had, as the proxy counts them. */
+  async function requests(): Promise<Map<string, number>> {
     // The whole page is longer than what is kept of a command's output.
-    const read = "wget -qO- http://127.0.0.1:8404/metrics | grep ^haproxy_server_current_sessions";
+    const read = "wget -qO- http://127.0.0.1:8404/metrics | grep ^haproxy_server_sessions_total";
     const said = await system.docker("exec", proxy.id, "sh", "-c", read);
-    const line = /^haproxy_server_current_sessions\{proxy="ready",server="[^"]+"\} (\d+)/gm;
-    return [...said.matchAll(line)].map(([, count]) => Number(count)).filter((count) => count > 0);
+    const line = /^haproxy_server_sessions_total\{proxy="ready",server="([^"]+)"\} (\d+)/gm;
+    return new Map([...said.matchAll(line)].map(([, server = "", count]) => [server, Number(count)]));
+  }
+
+  /** A load, and how many frontends its calls went to. */
+  async function spread(program?: string): Promise<{ answers: Answer[]; frontends: number }> {
+    const before = await requests();
+    const answers = await startCalls(system.url, MODEL, CALLS, program).answers;
+    const after = await requests();
+    const used = [...after].filter(([server, count]) => count > (before.get(server) ?? 0));
+    return { answers, frontends: used.length };
   }
 
   test(`--scale frontend=${FRONTENDS}: the proxy finds them all`, async () => {
     await system.up("--scale", `frontend=${FRONTENDS}`);
     proxy = await one("proxy");
     // It asks Docker's name server once a second, and then whether they are ready.
-    const used = async () => {
-      const load = startCalls(system.url, MODEL, CALLS);
-      const open = await openStreams();
-      await load.answers;
-      return open.length;
-    };
-    await expect.poll(used, SETTLE).toBe(FRONTENDS);
+    await expect.poll(async () => (await spread()).frontends, SETTLE).toBe(FRONTENDS);
   });
 
   test("a program whose calls go through all of them is one program", async () => {
     const program = "through-all-frontends";
-    const load = startCalls(system.url, MODEL, CALLS, program);
-    await expect.poll(openStreams, BEGIN).toHaveLength(FRONTENDS);
-    const answers = await load.answers;
+    const { answers, frontends } = await spread(program);
+    expect(frontends).toBe(FRONTENDS);
     expectUndisturbed(answers);
     const serviceMs = answers.reduce((sum, answer) => sum + answer.serviceMs, 0);
     // Whichever frontend is asked.
