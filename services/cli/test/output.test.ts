@@ -54,7 +54,12 @@ describe("the count of a test run", () => {
       testResults: files.map(({ status, statuses }) => ({
         name: "f",
         status,
-        assertionResults: statuses.map((s) => ({ status: s, fullName: "t" })),
+        message: "Error: no such module\n  at x",
+        assertionResults: statuses.map((s) => ({
+          status: s,
+          fullName: "t",
+          failureMessages: s === "failed" ? ["\u001b[31mError: one is not two\u001b[39m\n  at y"] : [],
+        })),
       })),
     });
 
@@ -64,14 +69,14 @@ describe("the count of a test run", () => {
       { status: "failed", statuses: ["passed", "failed", "skipped"] },
       { status: "passed", statuses: ["passed"] },
     );
-    expect(count(text, 1, false)).toEqual({ passed: 2, failed: 1, skipped: [] });
+    expect(count(text, 1, false)).toEqual({ passed: 2, failed: 1, failures: ["f: t: Error: one is not two"] });
   });
 
   it("takes a skipped test for a failed one in CI", () => {
     expect(count(report(true, { status: "passed", statuses: ["passed", "skipped", "pending"] }), 0, true)).toEqual({
       passed: 1,
       failed: 2,
-      skipped: ["f: t", "f: t"],
+      failures: ["f: t: skipped, which fails with CI set", "f: t: skipped, which fails with CI set"],
     });
   });
 
@@ -79,13 +84,13 @@ describe("the count of a test run", () => {
     expect(count(report(false, { status: "failed", statuses: [] }), 1, false)).toEqual({
       passed: 0,
       failed: 1,
-      skipped: [],
+      failures: ["f: Error: no such module"],
     });
-    expect(count(undefined, 1, false)).toEqual({ passed: 0, failed: 1, skipped: [] });
+    const outside = { failed: 1, failures: ["an error outside all tests: exit code 1"] };
+    expect(count(undefined, 1, false)).toEqual({ passed: 0, ...outside });
     expect(count(report(false, { status: "passed", statuses: ["passed"] }), 1, false)).toEqual({
       passed: 1,
-      failed: 1,
-      skipped: [],
+      ...outside,
     });
   });
 });

@@ -2,6 +2,7 @@
 import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
+import { stripVTControlCharacters } from "node:util";
 import { type Env, holdFolder, spawnTied } from "@autellix/runtime";
 import { z } from "zod";
 
@@ -23,7 +24,10 @@ const reportSchema = z.object({
     z.object({
       name: z.string(),
       status: z.string(),
-      assertionResults: z.array(z.object({ status: z.string(), fullName: z.string() })),
+      message: z.string().optional(),
+      assertionResults: z.array(
+        z.object({ status: z.string(), fullName: z.string(), failureMessages: z.array(z.string()).optional() }),
+      ),
     }),
   ),
 });
@@ -68,7 +72,7 @@ export async function runVitest(
     const code = await child.exited;
     signal.throwIfAborted();
     const counts = count(await readFile(report, "utf8").catch(() => undefined), code, isCi(env));
-    for (const name of counts.skipped) process.stdout.write(`skipped, which fails with CI set: ${name}\n`);
+    for (const failure of counts.failures) process.stdout.write(`FAILED: ${failure}\n`);
     return counts;
   } finally {
     signal.removeEventListener("abort", end);
@@ -84,31 +88,37 @@ function isCi(env: Env): boolean {
 
 /**
  * @param text the report; undefined when vitest ended without one, which is a failure in itself.
- * @returns also the names of skipped tests that count as failed.
+ * @returns also a line for each failure: who reads the end of a long log sees what failed, and why.
  */
 export function count(
   text: string | undefined,
   exitCode: number,
   skippedFails: boolean,
-): Counts & { skipped: string[] } {
+): Counts & { failures: string[] } {
   const report = text === undefined ? undefined : reportSchema.parse(JSON.parse(text));
-  const counts = { passed: 0, failed: 0, skipped: [] as string[] };
+  const failures: string[] = [];
+  let passed = 0;
   for (const file of report?.testResults ?? []) {
-    for (const { status, fullName } of file.assertionResults) {
-      if (status === "passed") counts.passed += 1;
-      else if (status === "failed") counts.failed += 1;
-      else if (skippedFails) {
-        counts.failed += 1;
-        counts.skipped.push(`${file.name}: ${fullName}`);
-      }
+    const before = failures.length;
+    for (const { status, fullName, failureMessages } of file.assertionResults) {
+      if (status === "passed") passed += 1;
+      else if (status === "failed") failures.push(`${file.name}: ${fullName}: ${firstLine(failureMessages?.[0])}`);
+      else if (skippedFails) failures.push(`${file.name}: ${fullName}: skipped, which fails with CI set`);
     }
     // A file that could not even be loaded has no tests to fail.
-    if (file.status === "failed" && !file.assertionResults.some(({ status }) => status === "failed"))
-      counts.failed += 1;
+    if (file.status === "failed" && failures.length === before)
+      failures.push(`${file.name}: ${firstLine(file.message)}`);
   }
-  // An error outside all tests.
-  if (counts.failed === 0 && exitCode !== 0) counts.failed += 1;
-  return counts;
+  if (failures.length === 0 && exitCode !== 0) failures.push(`an error outside all tests: exit code ${exitCode}`);
+  return { passed, failed: failures.length, failures };
+}
+
+function firstLine(message: string | undefined): string {
+  return (
+    stripVTControlCharacters(message ?? "")
+      .trim()
+      .split("\n", 1)[0] || "no message"
+  );
 }
 
 /** The last line of every run of tests. */
