@@ -1,4 +1,4 @@
-/** `npm run verify`: format, lint, types, purity of libs/core, import rules and unit tests: minutes. */
+/** `npm run verify`: format, lint, types, purity of libs/core, import rules and unit tests, in some minutes. */
 import { join } from "node:path";
 import { spawnTied } from "@autellix/runtime";
 import { listenForStop, Stopped } from "../start/stop-request.ts";
